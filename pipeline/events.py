@@ -6,7 +6,8 @@ events. Nothing else prints.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -86,3 +87,16 @@ Emit = Callable[[Event], None]
 
 def discard(event: Event) -> None:
     """An ``Emit`` for callers that listen to nothing."""
+
+
+@contextmanager
+def stage(emit: Emit, name: str, subject: str) -> Iterator[None]:
+    """A stage without progress of its own: told when it starts and however it ends."""
+    began = time.monotonic()
+    emit(StageStarted(stage=name, subject=subject))
+    ok = False
+    try:
+        yield
+        ok = True
+    finally:
+        emit(StageFinished(stage=name, subject=subject, seconds=time.monotonic() - began, ok=ok))

@@ -114,8 +114,13 @@ class Cell(BaseModel):
     boot: str = ""
 
     @property
+    def job(self) -> str:
+        """The cell's name inside one boot."""
+        return f"{self.scenario}.{self.variant}"
+
+    @property
     def name(self) -> str:
-        return f"{self.kernel}/{self.machine}/{self.scenario}.{self.variant}"
+        return f"{self.kernel}/{self.machine}/{self.job}"
 
 
 class Boot(BaseModel):

@@ -155,12 +155,12 @@ class Study(Table):
             _unique(kind, [entry.id for entry in getattr(self, kind)])
         _unique("claim or invariant", [e.id for e in (*self.claim, *self.invariant)])
         if sum(k.role == "baseline" for k in self.kernel) > 1:
-            raise ValueError("more than one kernel has role = \"baseline\"; keep one")
+            raise ValueError('more than one kernel has role = "baseline"; keep one')
         judged = {e.id for e in (*self.claim, *self.invariant)} | set(BUILT_IN)
         for kernel in self.kernel:
             for name in kernel.expect.failing:
                 if name not in judged:
-                    raise ValueError(f"kernel {kernel.id}: expect.failing names {name!r}, which is no claim or invariant")
+                    raise ValueError(f"kernel {kernel.id}: expect.failing names {name!r}, no claim or invariant")
         for known in self.known:
             if known.of not in judged:
                 raise ValueError(f"known {known.id}: of = {known.of!r} is no claim or invariant")

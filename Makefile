@@ -1,0 +1,60 @@
+# Everything a person or a CI runner calls. `make` alone prints the list.
+#
+# make turns every failure into its own exit code 2. kpv's exit code (0 pass, 1 fail, 2 usage, 3 infrastructure,
+# 4 inconclusive) is printed as the last line, `kpv exit code: N`; call .venv/bin/kpv itself where a script needs it.
+
+STUDY ?= patches/madvise-free-mthp/study.toml
+ARGS ?=
+PYTEST_ARGS ?=
+
+PYTHON := .venv/bin/python
+KPV := .venv/bin/kpv
+# Which exit code it was, then the same code to make. $(1) is the name of the program.
+define tell_exit_code
+{ code=$$?; echo "$(1) exit code: $$code" >&2; exit $$code; }
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup validate test unit system lint lock doctor clean
+
+help: ## this list
+	@echo "usage: make <target> [VARIABLE=value]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo
+	@echo "examples:"
+	@echo "  make validate                            the shipped study: MADV_FREE on mTHP and cont-PTE"
+	@echo "  make validate STUDY=patches/my-series/study.toml"
+	@echo "  make validate ARGS=--explain             say why each thing was made again"
+	@echo "  make unit PYTEST_ARGS='-k doctor -x'"
+	@echo "  make setup V=1                           show what apt-get and pip say"
+
+setup: ## system packages and .venv; does nothing when all is there
+	@V='$(V)' sh setup/bootstrap.sh
+
+validate: setup ## run a study: STUDY=path ARGS='options of kpv validate'
+	@$(KPV) validate '$(STUDY)' $(ARGS) || $(call tell_exit_code,kpv)
+
+test: setup ## all tests, unit tests first; builds and boots real kernels
+	@$(PYTHON) -m pytest --all $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+
+unit: setup ## unit tests only (seconds)
+	@$(PYTHON) -m pytest $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+
+system: setup ## system tests only
+	@$(PYTHON) -m pytest --all -m system $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+
+lint: setup ## ruff, and shellcheck where it is installed
+	@$(PYTHON) -m ruff check .
+	@if command -v shellcheck >/dev/null; then shellcheck setup/bootstrap.sh .ci/run; \
+	else echo "lint: shellcheck is not installed: shell scripts not looked at" >&2; fi
+
+doctor: setup ## what this machine has and lacks
+	@$(KPV) doctor $(ARGS) || $(call tell_exit_code,kpv)
+
+lock: setup ## pin requirements.lock anew from pyproject.toml
+	@sh setup/lock.sh
+
+clean: ## remove .venv and what tests and builds left in the checkout (not the cache, not runs/)
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

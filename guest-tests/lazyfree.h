@@ -1,0 +1,804 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * lazyfree.h: fixture and helpers shared by the MADV_FREE tests.
+ *
+ * A test maps a region of whole folios of one order, well away from any other
+ * mapping, and keeps for each page what it must read as at the end:
+ *
+ *	PAGE_KEPT	never freed: its data, and not lazyfree
+ *	PAGE_FREED	freed, not written since: its old data or zeroes, page by page
+ *	PAGE_WRITTEN	written after the free returned: exactly what was written
+ *	PAGE_GONE	a swap entry in the freed range: zeroes
+ *	PAGE_HOLE	a hole or a zero page in the freed range: zeroes
+ *
+ * These hold on every correct kernel, whatever it decided about splitting or
+ * skipping. What a kernel decided is told in step records and judged by the
+ * reader, not here.
+ */
+#ifndef LAZYFREE_H
+#define LAZYFREE_H
+
+#include <sched.h>
+#include <sys/stat.h>
+
+#include "kpv_obs.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define MAX_PAGES	2048
+#define REGION_BASE	0x100000000000UL	/* 1 GiB apart: the VMAs never merge */
+#define REGION_SLOT	0x40000000UL
+#define REGION_ALIGN	0x200000UL
+#define CGROUP_ROOT	"/sys/fs/cgroup"
+#define THP_ROOT	"/sys/kernel/mm/transparent_hugepage"
+
+enum page_class {
+	PAGE_KEPT,
+	PAGE_FREED,
+	PAGE_WRITTEN,
+	PAGE_GONE,
+	PAGE_HOLE,
+};
+
+struct region {
+	char *base;
+	size_t pages;
+	uint8_t class[MAX_PAGES];
+	uint8_t gen[MAX_PAGES];		/* of the data written last, see pattern() */
+};
+
+static struct region rg;
+static struct kpv_step step;
+
+static size_t psize;
+
+FIXTURE(lazyfree)
+{
+	int order;
+	size_t nr;		/* pages per folio */
+	int reclaim_fd;
+	char cgroup[96];
+	char thp_saved[KPV_ORDERS][16];
+	int64_t anon_before, partial_before;
+	char why[128];		/* set: a precondition is not met, skip */
+};
+
+FIXTURE_VARIANT(lazyfree)
+{
+	size_t bytes;
+};
+
+FIXTURE_VARIANT_ADD(lazyfree, 4k) { .bytes = 4096 };
+FIXTURE_VARIANT_ADD(lazyfree, 16k) { .bytes = 16384 };
+FIXTURE_VARIANT_ADD(lazyfree, 32k) { .bytes = 32768 };
+FIXTURE_VARIANT_ADD(lazyfree, 64k) { .bytes = 65536 };
+FIXTURE_VARIANT_ADD(lazyfree, 128k) { .bytes = 131072 };
+FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
+
+#define FIX FIXTURE_DATA(lazyfree)
+#define META struct __test_metadata
+
+/* One invariant, tried once: told to the observer and to the harness. */
+#define CHECK(name, cond, fmt, ...) \
+	EXPECT_TRUE(kpv_check(name, cond, fmt, ##__VA_ARGS__))
+
+/* Skip the test unless a precondition, which is told either way, is met. */
+#define NEED(what, cond, want, got) do {					\
+	if (!kpv_need(what, cond, want, got))					\
+		SKIP(return, "%s: wanted %lld, got %lld", what, (long long)(want), \
+		     (long long)(got));						\
+} while (0)
+
+/* First line of each test: a region of so many folios, or SKIP with the reason. */
+#define REGION(folios) do {							\
+	if (!region_map(self, &rg, folios))					\
+		SKIP(return, "%s", self->why);					\
+} while (0)
+
+/* ---- small files ---- */
+
+static inline bool file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t len = strlen(text);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, text, len) == len;
+	close(fd);
+	return ok;
+}
+
+static inline bool file_read(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	text[0] = '\0';
+	if (fd < 0)
+		return false;
+	len = read(fd, text, size - 1);
+	close(fd);
+	if (len < 0)
+		return false;
+	text[len] = '\0';
+	return true;
+}
+
+/* ---- folio sizes ---- */
+
+static inline bool thp_path(char *path, size_t size, int order)
+{
+	snprintf(path, size, THP_ROOT "/hugepages-%zukB/enabled", (psize << order) / 1024);
+	return !access(path, W_OK);
+}
+
+/* "always [madvise] never" -> "madvise" */
+static inline void thp_selected(const char *text, char *out, size_t size)
+{
+	const char *from = strchr(text, '[');
+	size_t len;
+
+	out[0] = '\0';
+	if (!from)
+		return;
+	len = strcspn(++from, "]");
+	if (len < size) {
+		memcpy(out, from, len);
+		out[len] = '\0';
+	}
+}
+
+/* Let madvise'd regions have folios of one order only (0: none); remember the rest. */
+static inline bool thp_select(FIX *self, int wanted)
+{
+	char path[128], text[64];
+	bool found = !wanted;
+
+	for (int order = 1; order < KPV_ORDERS; order++) {
+		const char *value = order == wanted ? "madvise" : "never";
+
+		if (!thp_path(path, sizeof(path), order) || !file_read(path, text, sizeof(text)))
+			continue;
+		thp_selected(text, self->thp_saved[order], sizeof(self->thp_saved[order]));
+		if (strcmp(value, self->thp_saved[order]) && !file_write(path, value))
+			return false;
+		found |= order == wanted;
+	}
+	return found;
+}
+
+/* From now on faults give single pages: small folios next to what is mapped already. */
+static inline void thp_off(const FIX *self)
+{
+	char path[128];
+
+	if (self->order && thp_path(path, sizeof(path), self->order))
+		file_write(path, "never");
+}
+
+static inline void thp_restore(const FIX *self)
+{
+	char path[128], text[64], now[16];
+
+	for (int order = 1; order < KPV_ORDERS; order++) {
+		if (!self->thp_saved[order][0] || !thp_path(path, sizeof(path), order))
+			continue;
+		if (!file_read(path, text, sizeof(text)))
+			continue;
+		thp_selected(text, now, sizeof(now));
+		if (strcmp(now, self->thp_saved[order]))
+			file_write(path, self->thp_saved[order]);
+	}
+}
+
+/* ---- data: every word of a page depends on page, generation and place ---- */
+
+static inline uint64_t pattern(size_t page, unsigned int gen)
+{
+	return (page + 1) * 0x9e3779b97f4a7c15ULL ^ (gen + 1) * 0xc2b2ae3d27d4eb4fULL;
+}
+
+static inline uint64_t pattern_word(uint64_t seed, size_t word)
+{
+	return (seed + word * 0xd6e8feb86659fd93ULL) | 1;
+}
+
+static inline uint64_t *page_words(const struct region *r, size_t page)
+{
+	return (uint64_t *)(r->base + page * psize);
+}
+
+static inline void page_store(struct region *r, size_t page, unsigned int gen)
+{
+	uint64_t *words = page_words(r, page), seed = pattern(page, gen);
+
+	for (size_t i = 0; i < psize / sizeof(*words); i++)
+		words[i] = pattern_word(seed, i);
+}
+
+/* Write a page and remember that it must read so from now on. */
+static inline void page_write(struct region *r, size_t page, unsigned int gen)
+{
+	page_store(r, page, gen);
+	r->gen[page] = gen;
+	r->class[page] = PAGE_WRITTEN;
+}
+
+enum page_content {
+	CONTENT_DATA,
+	CONTENT_ZERO,
+	CONTENT_OTHER,
+};
+
+static inline enum page_content page_content(const struct region *r, size_t page)
+{
+	const volatile uint64_t *words = page_words(r, page);
+	uint64_t seed = pattern(page, r->gen[page]);
+	size_t nr = psize / sizeof(*words), data = 0, zero = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t word = words[i];
+
+		data += word == pattern_word(seed, i);
+		zero += !word;
+	}
+	if (data == nr)
+		return CONTENT_DATA;
+	return zero == nr ? CONTENT_ZERO : CONTENT_OTHER;
+}
+
+static inline bool page_right(const struct region *r, size_t page)
+{
+	enum page_content content = page_content(r, page);
+
+	switch (r->class[page]) {
+	case PAGE_FREED:
+		return content != CONTENT_OTHER;
+	case PAGE_GONE:
+	case PAGE_HOLE:
+		return content == CONTENT_ZERO;
+	default:
+		return content == CONTENT_DATA;
+	}
+}
+
+/* Read one byte of a page. */
+static inline void page_touch_read(const struct region *r, size_t page)
+{
+	(void)*(volatile char *)(r->base + page * psize);
+}
+
+/* Write a page's own first word: dirty, and a writable translation is cached. */
+static inline void page_touch_write(const struct region *r, size_t page)
+{
+	volatile uint64_t *word = page_words(r, page);
+
+	*word = *word;
+}
+
+/* ---- regions ---- */
+
+static inline char *region_reserve(size_t len, size_t shift)
+{
+	static unsigned int slot;
+	char *want = (char *)(REGION_BASE + slot++ * REGION_SLOT + shift);
+	char *got = mmap(want, len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (got != want)
+		return NULL;
+	return madvise(got, len, MADV_HUGEPAGE) ? NULL : got;
+}
+
+static inline bool region_orders(const FIX *self, const struct region *r, int *got)
+{
+	if (!kpv_read_pages(kpv.pagemap, r->base, r->pages))
+		return false;
+	for (size_t i = 0; i < r->pages; i += self->nr) {
+		uint64_t pfn = kpv.pagemap_buf[i] & KPV_PM_PFN;
+
+		*got = kpv_order_at(i, r->pages);
+		if (*got != self->order)
+			return false;
+		/* Natural alignment in memory as in the address space: can be folded. */
+		if (pfn & (self->nr - 1)) {
+			*got = -2;
+			return false;
+		}
+	}
+	return true;
+}
+
+static inline void region_fill(struct region *r)
+{
+	for (size_t i = 0; i < r->pages; i++) {
+		r->class[i] = PAGE_KEPT;
+		r->gen[i] = 1;
+		page_store(r, i, 1);
+	}
+}
+
+/* Whole folios of the variant's order, written through; false: see self->why. */
+static inline bool region_map(FIX *self, struct region *r, size_t folios)
+{
+	bool ok = false;
+	int got = -1;
+
+	if (self->why[0])
+		return false;
+	r->pages = folios * self->nr;
+	if (r->pages > MAX_PAGES)
+		abort();
+	kpv_param("folios", folios);
+	kpv_param("pages", r->pages);
+	r->base = region_reserve(r->pages * psize, 0);
+	if (!kpv_need("region", r->base, 1, !!r->base)) {
+		snprintf(self->why, sizeof(self->why), "no place for the region");
+		return false;
+	}
+	for (int try = 0; try < 4 && !ok; try++) {
+		if (try) {
+			madvise(r->base, r->pages * psize, MADV_DONTNEED);
+			file_write("/proc/sys/vm/compact_memory", "1");
+		}
+		region_fill(r);
+		kpv_drain();
+		ok = region_orders(self, r, &got);
+	}
+	if (!kpv_need("folio_order", ok, self->order, ok ? self->order : got)) {
+		snprintf(self->why, sizeof(self->why), "wanted folios of order %d, got %d",
+			 self->order, got);
+		return false;
+	}
+	return true;
+}
+
+static inline const char *region_states(const struct region *r)
+{
+	return kpv_states_of(kpv.pagemap, r->base, r->pages);
+}
+
+static inline void region_show(const struct region *r, const char *at)
+{
+	kpv_pages(at, "range", region_states(r));
+}
+
+/* ---- the call under test ---- */
+
+static inline void region_class(struct region *r, size_t first, size_t nr, enum page_class class)
+{
+	for (size_t i = first; i < first + nr; i++)
+		r->class[i] = class;
+}
+
+static inline void region_mark_freed(struct region *r, size_t first, size_t nr)
+{
+	for (size_t i = first; i < first + nr; i++)
+		if (r->class[i] != PAGE_GONE && r->class[i] != PAGE_HOLE)
+			r->class[i] = PAGE_FREED;
+}
+
+static inline void region_hole(struct region *r, size_t first, size_t nr)
+{
+	madvise(r->base + first * psize, nr * psize, MADV_DONTNEED);
+	region_class(r, first, nr, PAGE_HOLE);
+}
+
+/* MADV_FREE of nr pages from first, as a step of its own, with pictures around it. */
+static inline long region_free(META *_metadata, struct region *r, size_t first, size_t nr,
+			       const char *name)
+{
+	char at[48];
+	long ret;
+
+	snprintf(at, sizeof(at), "before-%s", name);
+	region_show(r, at);
+	kpv_step_begin(&step, r->base, r->pages * psize);
+	ret = madvise(r->base + first * psize, nr * psize, MADV_FREE);
+	kpv_step_end(&step, name, ret, errno);
+	snprintf(at, sizeof(at), "after-%s", name);
+	region_show(r, at);
+	CHECK("return-value", ret == 0, "%s: madvise = %ld, errno %d", name, ret, ret ? errno : 0);
+	if (!ret)
+		region_mark_freed(r, first, nr);
+	return ret;
+}
+
+/*
+ * MADV_FREE of [first, first + nr), then at once new data into the listed
+ * pages. Each is written just before the call as well, so that this CPU holds
+ * a writable translation; nothing in between leaves this address space. A
+ * kernel that does not flush lets the store through without a fault and
+ * without a dirty bit, and reclaim then drops it.
+ */
+static inline long region_free_write(META *_metadata, struct region *r, size_t first, size_t nr,
+				     const size_t *list, size_t listed, const char *name)
+{
+	char at[48];
+	long ret;
+
+	snprintf(at, sizeof(at), "before-%s", name);
+	region_show(r, at);
+	kpv_step_begin(&step, r->base, r->pages * psize);
+	for (size_t i = 0; i < listed; i++)
+		page_touch_write(r, list[i]);
+	ret = madvise(r->base + first * psize, nr * psize, MADV_FREE);
+	for (size_t i = 0; i < listed; i++)
+		page_store(r, list[i], 2);
+	kpv_step_end(&step, name, ret, errno);
+	snprintf(at, sizeof(at), "after-%s", name);
+	region_show(r, at);
+	CHECK("return-value", ret == 0, "%s: madvise = %ld, errno %d", name, ret, ret ? errno : 0);
+	if (!ret)
+		region_mark_freed(r, first, nr);
+	for (size_t i = 0; i < listed; i++) {
+		r->gen[list[i]] = 2;
+		r->class[list[i]] = PAGE_WRITTEN;
+	}
+	return ret;
+}
+
+/* ---- reclaim ---- */
+
+static inline size_t count_states(const char *states, const char *letters)
+{
+	size_t nr = 0;
+
+	for (; *states; states++)
+		nr += !!strchr(letters, *states);
+	return nr;
+}
+
+static inline bool reclaim_write(const FIX *self, size_t bytes, const char *option)
+{
+	char text[64];
+	ssize_t len = snprintf(text, sizeof(text), "%zu%s", bytes, option);
+
+	/* EAGAIN: it did what it could and did not find that much. */
+	return write(self->reclaim_fd, text, len) == len || errno == EAGAIN;
+}
+
+/*
+ * Reclaim what can be had without swapping (lazyfree folios are on the file
+ * LRU) until no lazyfree page is left in the region. That is a precondition
+ * of everything that is said about data afterwards.
+ */
+static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, const char *name)
+{
+	char at[48];
+	size_t left = 0;
+
+	kpv_step_begin(&step, r->base, r->pages * psize);
+	for (int try = 0; try < 8; try++) {
+		if (!reclaim_write(self, r->pages * psize, " swappiness=0"))
+			reclaim_write(self, r->pages * psize, "");
+		left = count_states(region_states(r), "lLdD");
+		if (!left)
+			break;
+	}
+	kpv_step_end(&step, name, 0, 0);
+	snprintf(at, sizeof(at), "after-%s", name);
+	region_show(r, at);
+	return kpv_need("lazyfree_left", !left, 0, left);
+}
+
+/* Page out all that this process maps alone, then whatever the cgroup's LRUs yield. */
+static inline void region_page_out(const FIX *self, struct region *r)
+{
+	kpv_step_begin(&step, r->base, r->pages * psize);
+	madvise(r->base, r->pages * psize, MADV_PAGEOUT);
+	reclaim_write(self, r->pages * psize, "");
+	kpv_step_end(&step, "page-out", 0, 0);
+	region_show(r, "after-page-out");
+}
+
+/* Page out a part of the region; false if any of it stayed. */
+static inline bool region_swap_out(const struct region *r, size_t first, size_t nr)
+{
+	const char *states;
+
+	for (int try = 0; try < 4; try++) {
+		madvise(r->base + first * psize, nr * psize, MADV_PAGEOUT);
+		states = kpv_states_of(kpv.pagemap, r->base + first * psize, nr);
+		if (count_states(states, "s") == nr)
+			return true;
+	}
+	return false;
+}
+
+/* Pages whose folio has PG_dirty and is swap-backed, as of kpageflags. */
+static inline size_t region_pg_dirty(const struct region *r)
+{
+	size_t nr = 0;
+
+	if (!kpv_read_pages(kpv.pagemap, r->base, r->pages))
+		return 0;
+	for (size_t i = 0; i < r->pages; i++)
+		nr += kpv_bit(kpv.flags_buf[i], KPV_KPF_DIRTY) &&
+		      kpv_bit(kpv.flags_buf[i], KPV_KPF_SWAPBACKED);
+	return nr;
+}
+
+/* How many VMAs the region consists of. */
+static inline size_t region_vmas(const struct region *r)
+{
+	uintptr_t base = (uintptr_t)r->base;
+	size_t nr = 0;
+	char *s, *end;
+
+	if (!kpv_slurp(kpv.smaps))
+		return 0;
+	for (s = kpv.text; s && *s; s = kpv_next_line(s)) {
+		uintptr_t start = strtoull(s, &end, 16);
+
+		nr += end != s && *end == '-' && start >= base && start < base + r->pages * psize;
+	}
+	return nr;
+}
+
+/*
+ * Unfold the contiguous block of a page: write-protect the page and back. The
+ * block folds again only when its last entry is written, so not the last page.
+ */
+static inline bool region_unfold(const struct region *r, size_t page)
+{
+	char *at = r->base + page * psize;
+
+	return !mprotect(at, psize, PROT_READ) && !mprotect(at, psize, PROT_READ | PROT_WRITE);
+}
+
+/* Entries of an arm64 contiguous block, arch/arm64/include/asm/pgtable-hwdef.h. */
+static inline size_t cont_ptes(void)
+{
+	return psize == 16384 ? 128 : psize == 65536 ? 32 : 16;
+}
+
+#define RECLAIM() do {								\
+	if (!region_reclaim_lazyfree(self, &rg, "reclaim"))			\
+		SKIP(return, "lazyfree pages were not reclaimed");		\
+	region_page_out(self, &rg);						\
+} while (0)
+
+/* ---- what must hold ---- */
+
+/* Exactly the freed pages are lazyfree; for exclusive folios only. */
+static inline void check_exactly_lazyfree(META *_metadata, const struct region *r)
+{
+	const char *states = region_states(r);
+	size_t missing = 0, extra = 0, bad = 0;
+
+	for (size_t i = 0; i < r->pages; i++) {
+		bool lazy = strchr("lL", states[i]);
+		bool want = r->class[i] == PAGE_FREED;
+
+		if (lazy == want)
+			continue;
+		missing += want;
+		extra += !want;
+		bad = i;
+	}
+	CHECK("exactly-range-lazyfree", !missing && !extra,
+	      "%zu pages of the range not lazyfree, %zu others lazyfree, last at page %zu: %.128s",
+	      missing, extra, bad, states);
+}
+
+/* No page outside the freed range may be marked; whatever became of the range. */
+static inline void check_outside_untouched(META *_metadata, const struct region *r)
+{
+	const char *states = region_states(r);
+	size_t extra = 0, bad = 0;
+
+	for (size_t i = 0; i < r->pages; i++) {
+		if (r->class[i] == PAGE_KEPT && !strchr("aA", states[i])) {
+			extra++;
+			bad = i;
+		}
+	}
+	CHECK("outside-range-untouched", !extra,
+	      "%zu pages outside the range changed state, last is page %zu: %.128s", extra, bad,
+	      states);
+}
+
+/*
+ * After a MADV_FREE of freed pages of exclusive folios, no dirty bit is left on
+ * them, in the page table or on the folio: smaps counts them all as LazyFree.
+ */
+static inline void check_clean(META *_metadata, const struct region *r, const char *when)
+{
+	int64_t smaps[KPV_NR_SMAPS];
+	int64_t freed = 0, kept = 0;
+
+	for (size_t i = 0; i < r->pages; i++) {
+		freed += r->class[i] == PAGE_FREED;
+		kept += r->class[i] == PAGE_KEPT || r->class[i] == PAGE_WRITTEN;
+	}
+	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
+	CHECK("becomes-clean",
+	      smaps[KPV_SMAPS_LAZYFREE] == freed * (int64_t)psize / 1024 &&
+	      smaps[KPV_SMAPS_PRIVATE_DIRTY] <= kept * (int64_t)psize / 1024,
+	      "%s: %lld KiB freed, smaps LazyFree %lld, Private_Dirty %lld", when,
+	      (long long)freed * (long long)psize / 1024, (long long)smaps[KPV_SMAPS_LAZYFREE],
+	      (long long)smaps[KPV_SMAPS_PRIVATE_DIRTY]);
+}
+
+/*
+ * The dirty bit of each page written after the free is in the page table: as
+ * many KiB at least are no longer LazyFree (a contiguous block counts whole).
+ */
+static inline void check_write_cancels(META *_metadata, const struct region *r)
+{
+	int64_t smaps[KPV_NR_SMAPS];
+	int64_t freed = 0;
+
+	for (size_t i = 0; i < r->pages; i++)
+		freed += r->class[i] == PAGE_FREED;
+	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
+	CHECK("write-cancels-lazyfree",
+	      smaps[KPV_SMAPS_LAZYFREE] <= freed * (int64_t)psize / 1024,
+	      "%lld KiB freed and not written since, smaps LazyFree %lld",
+	      (long long)freed * (long long)psize / 1024, (long long)smaps[KPV_SMAPS_LAZYFREE]);
+}
+
+/* Read every byte of the region and check each class of pages that it has. */
+static inline void check_data(META *_metadata, const struct region *r)
+{
+	static const char * const names[] = {
+		[PAGE_KEPT] = "outside-range-untouched",
+		[PAGE_FREED] = "old-or-zero",
+		[PAGE_WRITTEN] = "no-lost-write",
+		[PAGE_GONE] = "swap-entries-freed",
+		[PAGE_HOLE] = "hole-reads-zero",
+	};
+	size_t nr[KPV_COUNT(names)] = {}, wrong[KPV_COUNT(names)] = {};
+	size_t bad[KPV_COUNT(names)] = {};
+
+	for (size_t i = 0; i < r->pages; i++) {
+		nr[r->class[i]]++;
+		if (!page_right(r, i)) {
+			if (!wrong[r->class[i]]++)
+				bad[r->class[i]] = i;
+		}
+	}
+	for (size_t c = 0; c < KPV_COUNT(names); c++) {
+		if (nr[c])
+			CHECK(names[c], !wrong[c], "data: %zu of %zu pages wrong, first is page %zu",
+			      wrong[c], nr[c], bad[c]);
+	}
+}
+
+/* The region is gone: so are its large folios, in every counter that is exact. */
+static inline void check_accounting(META *_metadata, const FIX *self, struct region *r)
+{
+	int64_t mthp[KPV_NR_MTHP];
+	int anon = kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon", 7);
+	int partial = kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon_partially_mapped", 24);
+
+	munmap(r->base, r->pages * psize);
+	kpv_drain();
+	kpv_read_mthp(mthp);
+	if (mthp[anon] == KPV_NULL || self->anon_before == KPV_NULL)
+		return;
+	CHECK("accounting",
+	      mthp[anon] == self->anon_before && mthp[partial] == self->partial_before,
+	      "nr_anon %lld -> %lld, nr_anon_partially_mapped %lld -> %lld",
+	      (long long)self->anon_before, (long long)mthp[anon],
+	      (long long)self->partial_before, (long long)mthp[partial]);
+}
+
+/* Last lines of each test. */
+static inline void region_finish(META *_metadata, const FIX *self, struct region *r)
+{
+	check_data(_metadata, r);
+	region_show(r, "end");
+	check_accounting(_metadata, self, r);
+}
+
+/* ---- fixture ---- */
+
+static inline void setup_unmet(FIX *self, const char *why)
+{
+	if (!self->why[0])
+		snprintf(self->why, sizeof(self->why), "%s", why);
+}
+
+static inline bool setup_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* A memory cgroup of our own: memory.reclaim then reaches our pages and no others. */
+static inline bool setup_cgroup(FIX *self)
+{
+	char path[128];
+
+	file_write(CGROUP_ROOT "/cgroup.subtree_control", "+memory");
+	snprintf(self->cgroup, sizeof(self->cgroup), CGROUP_ROOT "/kpv-lazyfree-%d", getpid());
+	if (mkdir(self->cgroup, 0755)) {
+		self->cgroup[0] = '\0';
+		return false;
+	}
+	snprintf(path, sizeof(path), "%s/memory.reclaim", self->cgroup);
+	self->reclaim_fd = open(path, O_WRONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", self->cgroup);
+	return self->reclaim_fd >= 0 && file_write(path, "0");
+}
+
+static inline int64_t setup_swap_kib(void)
+{
+	int64_t kib = 0;
+	char text[1024];
+	char *s;
+
+	if (!file_read("/proc/meminfo", text, sizeof(text)))
+		return 0;
+	s = strstr(text, "SwapFree:");
+	if (s)
+		kib = kpv_number(s + 9);
+	return kib;
+}
+
+/* Unmet preconditions are told here, and skip the test in REGION(). */
+FIXTURE_SETUP(lazyfree)
+{
+	int64_t mthp[KPV_NR_MTHP];
+
+	memset(self, 0, sizeof(*self));
+	psize = sysconf(_SC_PAGESIZE);
+	self->nr = variant->bytes / psize;
+	while ((1UL << self->order) < self->nr)
+		self->order++;
+	kpv_param("page_size", psize);
+	kpv_param("order", self->order);
+	kpv_param("pages_per_folio", self->nr);
+
+	if (!kpv_need("whole_pages", self->nr && (psize << self->order) == variant->bytes,
+		      psize, variant->bytes)) {
+		setup_unmet(self, "the page size is larger than this folio size");
+		return;
+	}
+	if (!kpv_need("cpu_pinned", setup_pin(0), 0, sched_getcpu()))
+		setup_unmet(self, "cannot run on CPU 0 alone");
+	if (!kpv_need("thp_size", thp_select(self, self->order), self->order, self->order))
+		setup_unmet(self, "no such folio size, or no right to enable it");
+	kpv_open();
+	if (!kpv_need("page_flags_readable", kpv.pagemap >= 0 && kpv.kpageflags >= 0, 1,
+		      kpv.pagemap >= 0 && kpv.kpageflags >= 0))
+		setup_unmet(self, "/proc/kpageflags or pagemap cannot be read");
+	if (!kpv_need("swap_kib", setup_swap_kib() >= 65536, 65536, setup_swap_kib()))
+		setup_unmet(self, "less than 64 MiB of swap free");
+
+	/* Touch what a snapshot touches before this process counts in the cgroup. */
+	memset(&rg, 0, sizeof(rg));
+	kpv_step_begin(&step, kpv.drain, psize);
+	step.after = step.before;
+	kpv_read_mthp(mthp);
+	self->anon_before = mthp[kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon", 7)];
+	self->partial_before = mthp[kpv_index(kpv_mthp_names, KPV_NR_MTHP,
+					      "nr_anon_partially_mapped", 24)];
+	if (!kpv_need("cgroup_reclaim", setup_cgroup(self), 1, self->reclaim_fd > 0))
+		setup_unmet(self, "no cgroup v2 with memory.reclaim");
+}
+
+/* Runs in the harness, after the test process ended in whatever way. */
+FIXTURE_TEARDOWN_PARENT(lazyfree)
+{
+	thp_restore(self);
+	if (!self->cgroup[0])
+		return;
+	/* A killed child may still be on its way out. */
+	for (int try = 0; rmdir(self->cgroup) && errno == EBUSY && try < 200; try++)
+		usleep(1000);
+}
+
+#endif /* LAZYFREE_H */

@@ -1,0 +1,194 @@
+"""Which cells of a study must run, and running them: a boot for each kernel and machine that lacks some."""
+
+import itertools
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import exercise, plan, results
+from pipeline.events import CellFinished, Emit, Event
+from pipeline.guest import qemu
+from pipeline.guest.machine import Machine
+from pipeline.kernel import kconfig
+from pipeline.observation import Boot, Cell, Outcome
+from pipeline.store import Store
+from pipeline.study import Study
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What every boot of a study shares. ``programs`` maps guest tests to sha256, ``initrd`` are archives."""
+
+    initrd: tuple[Path, ...]
+    rootfs_sha256: str
+    programs: Mapping[str, str]
+    qemu_version: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One kernel on one machine. ``image_sha256`` of ``image``; ``requested``: its config options."""
+
+    kernel: str
+    machine: Machine
+    image: Path
+    image_sha256: str
+    build_id: str
+    requested: kconfig.Requested
+
+
+def exercise_all(
+    study: Study,
+    pairs: Iterable[Pair],
+    guest: Guest,
+    *,
+    store: Store,
+    workdir: Path,
+    jobs: int,
+    fresh: bool,
+    emit: Emit,
+) -> tuple[list[Boot], list[Cell]]:
+    """Every cell of the pairs, from the store where it is up to date (unless ``fresh``), else from a boot.
+
+    ``workdir`` gets a folder a boot; ``jobs`` VMs run at once. Whatever ends
+    this call, Ctrl-C included, ends every VM.
+    """
+    stop = threading.Event()
+    boots: dict[str, Boot] = {}
+    cells: list[Cell] = []
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as executor:
+        work = [
+            executor.submit(_pair, study, pair, guest, store=store, workdir=workdir, fresh=fresh, stop=stop, emit=emit)
+            for pair in pairs
+        ]
+        try:
+            for future in work:
+                some_boots, some_cells = future.result()
+                boots |= {boot.id: boot for boot in some_boots}
+                cells += some_cells
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+    return list(boots.values()), cells
+
+
+def not_built(study: Study, kernel: str) -> list[Cell]:
+    """The cells of a kernel that there is no Image of."""
+    return [
+        _not_run(spec, "the kernel did not build")
+        for machine in study.machines
+        for spec in plan.cells(study, kernel, machine)
+    ]
+
+
+def _pair(
+    study: Study,
+    pair: Pair,
+    guest: Guest,
+    *,
+    store: Store,
+    workdir: Path,
+    fresh: bool,
+    stop: threading.Event,
+    emit: Emit,
+) -> tuple[list[Boot], list[Cell]]:
+    """The cells of one pair: at most one boot, and one more for each cell that ended its VM."""
+    inputs = {spec: _inputs(study, pair, guest, spec) for spec in plan.cells(study, pair.kernel, pair.machine.id)}
+    boots: dict[str, Boot] = {}
+    cells: list[Cell] = []
+    waiting = list(inputs)
+    if not fresh:
+        for spec in inputs:
+            if (found := results.find_cell(store, inputs[spec])) is not None:
+                cell, boots[cell.boot] = found
+                cells.append(cell)
+                waiting.remove(spec)
+                emit(_cached(cell))
+    for number in itertools.count(1):
+        if not waiting:
+            break
+        boot_id = f"{workdir.parent.name}-{pair.kernel}-{pair.machine.id}-{number}"
+        job = exercise.BootJob(
+            id=boot_id,
+            kernel=pair.kernel,
+            machine=pair.machine,
+            image=pair.image,
+            initrd=guest.initrd,
+            specs=tuple(waiting),
+            probes=study.probe,
+            tracepoints=study.tracepoints,
+            requested=pair.requested,
+            build_id=pair.build_id,
+            workdir=workdir / boot_id,
+            why=_why(store, waiting, inputs, fresh=fresh),
+        )
+        outcome = exercise.run(job, emit, stop=stop)
+        boots[outcome.boot.id] = outcome.boot
+        results.keep_boot(store, outcome.boot, job.workdir)
+        done = {cell.job: cell for cell in outcome.cells}
+        for spec in waiting:
+            if spec.job in done:
+                results.keep_cell(store, inputs[spec], done[spec.job], outcome.boot)
+        cells += outcome.cells
+        left = [spec for spec in waiting if spec.job not in done]
+        if len(left) == len(waiting):  # a boot without a single cell: another would end alike
+            reason = outcome.boot.failure.partition("\n")[0] or "the guest ended before the cell ran"
+            cells += [_not_run(spec, reason) for spec in left]
+            break
+        waiting = left
+    return list(boots.values()), cells
+
+
+def _why(
+    store: Store, waiting: list[plan.CellSpec], inputs: Mapping[plan.CellSpec, Mapping[str, object]], *, fresh: bool
+) -> str:
+    """Why these cells run: the reasons without repeats, the first few."""
+    if fresh:
+        return f"{len(waiting)} cells, all afresh as asked"
+    reasons = dict.fromkeys(store.why("cell", inputs[spec], subject=spec.name) or "not recorded" for spec in waiting)
+    shown = "; ".join(itertools.islice(reasons, 3))
+    return f"{len(waiting)} of {len(inputs)} cells: {shown}{'; ...' if len(reasons) > 3 else ''}"
+
+
+def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict[str, object]:
+    return plan.cell_inputs(
+        spec,
+        image_sha256=pair.image_sha256,
+        machine=pair.machine.model_dump(mode="json"),
+        qemu=[guest.qemu_version, *_qemu_shape(pair.machine)],
+        rootfs_sha256=guest.rootfs_sha256,
+        program_sha256=guest.programs[spec.program],
+        study=study,
+    )
+
+
+def _qemu_shape(machine: Machine) -> list[str]:
+    """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
+    none = Path("-")
+    return qemu.command_line(machine, program="", image=none, initrd=none, ram=none, log=none, qmp=none, port=0)
+
+
+def _not_run(spec: plan.CellSpec, reason: str) -> Cell:
+    return Cell(
+        kernel=spec.kernel,
+        machine=spec.machine,
+        scenario=spec.scenario,
+        variant=spec.variant,
+        outcome=Outcome.NOT_RUN,
+        reason=reason,
+    )
+
+
+def _cached(cell: Cell) -> Event:
+    return CellFinished(
+        kernel=cell.kernel,
+        machine=cell.machine,
+        scenario=cell.scenario,
+        variant=cell.variant,
+        outcome=cell.outcome,
+        seconds=cell.seconds,
+        cached=True,
+    )

@@ -1,0 +1,95 @@
+"""Machine profiles: ``qemu/<id>.toml``, one file a machine, typed and validated."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.errors import UserError
+from pipeline.study import Id, Table, line_of
+
+#: Bytes of a page by the granule's name (Arm ARM, "Translation granule").
+PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
+
+
+class MachineError(UserError):
+    """A machine profile is missing or wrong; the message starts with file:line where there is one."""
+
+
+class Machine(Table):
+    """What QEMU is told to be.
+
+    ``hardware_dbm``: whether the CPU manages access flag and dirty state
+    (FEAT_HAFDBS), which is verified in the guest. ``thread``: TCG's threading,
+    "multi" for one host thread a virtual CPU. ``append``: words added to the
+    kernel's command line. ``extra``: words added to QEMU's.
+    """
+
+    id: Id
+    title: str = ""
+    cpu: Annotated[str, Field(pattern=r"^[a-z0-9._-]+(,[a-z0-9._-]+=[a-z0-9._-]+)*$")]
+    smp: Annotated[int, Field(ge=1, le=8)] = 2
+    memory_mib: Annotated[int, Field(ge=256, le=65536)] = 1024
+    granule: Literal["4k", "16k", "64k"] = "4k"
+    hardware_dbm: bool
+    accel: Literal["tcg"] = "tcg"
+    thread: Literal["single", "multi"] = "multi"
+    append: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of the page this machine's kernels are built for."""
+        return PAGE_SIZES[self.granule]
+
+
+def load(folder: Path, name: str) -> Machine:
+    """The machine ``name`` of the profiles in ``folder``. Raises MachineError."""
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(names(folder)) or "none"
+        raise MachineError(
+            f"machine {name!r}: expected a profile at {path}, found none", hint=f"machines there are: {known}"
+        )
+    return read(path)
+
+
+def names(folder: Path) -> list[str]:
+    """Ids of the profiles in ``folder``."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def read(path: Path) -> Machine:
+    """Read and validate one profile. Raises MachineError with ``file:line: what is wrong``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as err:
+        raise MachineError(f"{path}: cannot read the machine profile: {err}") from err
+    except tomllib.TOMLDecodeError as err:
+        raise MachineError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+    try:
+        machine = Machine.model_validate(data)
+    except ValidationError as err:
+        lines = [_problem(path, text, problem) for problem in err.errors()]
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise MachineError(
+            lines[0] + more, hint="qemu/max.toml is a whole profile to compare with", detail="\n".join(lines[1:])
+        ) from err
+    if machine.id != path.stem:
+        raise MachineError(
+            f"{path}:{line_of(text, ('id',))}: id: expected {path.stem!r}, as the file is named, found {machine.id!r}"
+        )
+    return machine
+
+
+def _problem(path: Path, text: str, problem: object) -> str:
+    assert isinstance(problem, dict)
+    loc = tuple(problem["loc"])
+    message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(
+        problem["type"], problem["msg"]
+    )
+    found = problem.get("input")
+    shown = f", found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
+    return f"{path}:{line_of(text, loc)}: {'.'.join(map(str, loc))}: {message}{shown}"

@@ -1,0 +1,1 @@
+"""From a kernel source, a series and config fragments to a built kernel."""

@@ -1,0 +1,293 @@
+"""A slot: the writable tree of one kernel of one study, kept so that only what changed is compiled again.
+
+``<cache>/work/<source>/<study>-<kernel>/tree`` is a hard-linked copy of the
+pristine source, with the files of the overlay in place, and the object folder
+``o`` inside: kbuild then names sources by relative paths, so compile commands
+(and ccache's hashes) are the same in every slot, and objects can be copied
+from one slot to another.
+
+kbuild decides by mtime. So a file whose content changes is replaced by a new
+one with the time of now, also when it goes back to pristine; no other file is
+touched; and nothing is ever written through a hard link.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InfraError, UserError
+from pipeline.events import Emit, Note
+from pipeline.kernel.process import run
+from pipeline.kernel.series import Overlay
+from pipeline.kernel.source import SourceTree
+from pipeline.store import disk_full_told, write_atomic
+
+#: Name of the object folder within the tree.
+OBJECTS = "o"
+#: State of a file that is as in the source, and of one that a killed process may or may not have replaced.
+_PRISTINE = "pristine"
+_UNKNOWN = "?"
+
+#: Per file: digest of mode and content, None for a deleted one; files as in the source are left out.
+State = Mapping[str, str | None]
+#: Results of linking, which any change makes anew: not worth copying into a new slot.
+_LINKED = ("vmlinux*", ".tmp_vmlinux*", "System.map", "arch/*/boot/Image*")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """``lock``: descriptor of the held lock. ``changed``: files replaced by the last ``update``.
+
+    ``cold``: the object folder has nothing in it to build on. ``shadowing``: the
+    overlay adds a header that may hide another of its name, which ccache cannot see.
+    """
+
+    path: Path
+    lock: int
+    changed: tuple[str, ...] = ()
+    cold: bool = True
+    shadowing: bool = False
+
+    @property
+    def tree(self) -> Path:
+        return self.path / "tree"
+
+    @property
+    def objects(self) -> Path:
+        return self.tree / OBJECTS
+
+    @property
+    def log(self) -> Path:
+        """Full output of the last build."""
+        return self.path / "build.log"
+
+    @property
+    def warnings(self) -> Path:
+        """Per object: what the compiler said when it was last compiled."""
+        return self.path / "warnings.json"
+
+
+@contextlib.contextmanager
+def hold(source: SourceTree, *, cache: Path, study_id: str, kernel_id: str, emit: Emit) -> Iterator[Slot]:
+    """The slot of a kernel, locked; waits (and says so) while another process, or a make it left, has it."""
+    path = cache / "work" / source.id / f"{study_id}-{kernel_id}"
+    if any(char in str(path) for char in " :\t\n"):
+        raise InfraError(
+            f"{path}: kbuild cannot build in a folder with blanks or colons in its path",
+            hint="set KPV_CACHE to a folder without them",
+        )
+    with disk_full_told(path):
+        path.mkdir(parents=True, exist_ok=True)
+        # flock, not filelock: children inherit the descriptor, so the lock lasts until the last of them is gone.
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            emit(Note(text=f"waiting for another build in {path}"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(lock)
+        yield Slot(path, lock)
+    finally:
+        os.close(lock)
+
+
+def update(slot: Slot, source: SourceTree, overlay: Overlay) -> Slot:
+    """Make the slot's tree the source with the overlay; seed a new slot's objects from the nearest other one.
+
+    Raises DiskFull. Killed anywhere, the next call mends what is half done.
+    """
+    with disk_full_told(slot.path):
+        if (slot.path / "building").exists():  # a make was killed: an object may be cut short, yet look new
+            shutil.rmtree(slot.objects, ignore_errors=True)
+            (slot.path / "building").unlink()
+        want = overlay.digests()
+        if not (slot.path / "state.json").exists():
+            _create(slot, source, want)
+        have = _state(slot.path)
+        changed = tuple(sorted(_difference(have, want)))
+        shadowing = _shadowing(want, source)
+        if changed:
+            _built(slot).unlink(missing_ok=True)
+            _save(slot.path, {**have, **dict.fromkeys(changed, _UNKNOWN)})
+            for name in changed:
+                _replace(slot.tree, source.path, name, overlay)
+            if shadowing & set(changed):  # an object's record names the header it had, not the one it would now have
+                shutil.rmtree(slot.objects, ignore_errors=True)
+        _save(slot.path, want)
+        slot.objects.mkdir(exist_ok=True)
+    cold = not (slot.objects / ".config").exists()
+    return Slot(slot.path, slot.lock, changed, cold=cold, shadowing=bool(shadowing))
+
+
+@contextlib.contextmanager
+def building(slot: Slot) -> Iterator[None]:
+    """Marks the objects as being made; the mark stays only where this process is killed."""
+    mark = slot.path / "building"
+    mark.touch()
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def succeeded(slot: Slot) -> None:
+    """Say that the objects are of the files as they are: other slots may start from them."""
+    _built(slot).touch()
+
+
+def affected(slot: Slot) -> int:
+    """Objects that depend on the files just changed, by kbuild's own records (``.<object>.cmd``)."""
+    if not slot.changed:
+        return 0
+    marks = [f"../{name}".encode() for name in slot.changed]
+    count = 0
+    for here, _, names in os.walk(slot.objects):
+        for name in names:
+            if name.startswith(".") and name.endswith(".o.cmd"):
+                data = Path(here, name).read_bytes()
+                count += any(mark in data for mark in marks)
+    return count
+
+
+def slots(cache: Path) -> list[Path]:
+    """The slot folders of a cache, the longest unused first, for ``kpv clean``."""
+    found = [path.parent for path in (cache / "work").glob("*/*/lock")]
+    return sorted(found, key=lambda path: (path / "lock").stat().st_mtime)
+
+
+def remove(slot: Path) -> bool:
+    """Remove a slot; False, and nothing is removed, while a build has it."""
+    try:
+        lock = os.open(slot / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (slot / "state.json").unlink(missing_ok=True)  # first: what is left no longer counts as a tree
+        shutil.rmtree(slot)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _create(slot: Slot, source: SourceTree, want: State) -> None:
+    """A new tree: the source, or what the seed's tree has, with its objects and every mtime kept."""
+    new = slot.path / "new"
+    for left in (slot.tree, new):
+        if left.exists():
+            shutil.rmtree(left)
+    what = f"make the tree of {slot.path.name}"
+    run(["cp", "--archive", "--link", "--no-target-directory", str(source.path), str(new)], what=what)
+    if (new / OBJECTS).exists():
+        raise UserError(f"{source.description}: has a folder {OBJECTS}/, where kpv builds", hint="rename that folder")
+    state: State = {}
+    seed = _nearest(slot, want)
+    if seed is not None:
+        with _shared(seed) as free:
+            if free and _seedable(seed):
+                state = _state(seed)
+                _seed(seed, new, state, slot)
+    new.rename(slot.tree)
+    _save(slot.path, state)
+
+
+def _seed(seed: Path, new: Path, state: State, slot: Slot) -> None:
+    origin = seed / "tree"
+    for name, digest in state.items():
+        (new / name).unlink(missing_ok=True)
+        if digest is not None:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(origin / name, new / name)
+    what = f"copy the objects of {seed.name}"
+    run(["cp", "--archive", "--reflink=auto", str(origin / OBJECTS), str(new / OBJECTS)], what=what)
+    for pattern in _LINKED:
+        for linked in (new / OBJECTS).glob(pattern):
+            linked.unlink()
+    if (seed / "warnings.json").exists():
+        shutil.copyfile(seed / "warnings.json", slot.warnings)
+
+
+def _nearest(slot: Slot, want: State) -> Path | None:
+    """The built slot of the same source whose files differ least."""
+    others = [path.parent for path in sorted(slot.path.parent.glob("*/state.json")) if path.parent != slot.path]
+    built = [other for other in others if _seedable(other)]
+    return min(built, key=lambda other: len(_difference(_state(other), want)), default=None)
+
+
+def _seedable(slot: Path) -> bool:
+    return (slot / "built").exists() and not (slot / "building").exists()
+
+
+def _built(slot: Slot) -> Path:
+    return slot.path / "built"
+
+
+@contextlib.contextmanager
+def _shared(slot: Path) -> Iterator[bool]:
+    """Whether nobody builds in that slot; if so, nobody does for as long as the block runs."""
+    lock = os.open(slot / "lock", os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        yield free
+    finally:
+        os.close(lock)
+
+
+def _difference(have: State, want: State) -> set[str]:
+    return {name for name in have.keys() | want.keys() if have.get(name, _PRISTINE) != want.get(name, _PRISTINE)}
+
+
+def _state(slot: Path) -> State:
+    state: State = json.loads((slot / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
+def _save(slot: Path, state: State) -> None:
+    write_atomic(slot / "state.json", json.dumps(dict(state), indent=1, sort_keys=True))
+
+
+def _replace(tree: Path, pristine: Path, name: str, overlay: Overlay) -> None:
+    """Put a file in place as a new inode with the time of now, or remove it."""
+    target = tree / name
+    if name in overlay.files:
+        data, mode = overlay.files[name], overlay.modes.get(name, 0o644)
+    elif (pristine / name).exists():
+        data, mode = (pristine / name).read_bytes(), (pristine / name).stat().st_mode & 0o777
+    else:
+        data, mode = None, 0
+    if data is None:
+        target.unlink(missing_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temp = target.with_name(f".kpv-{target.name}")
+    temp.unlink(missing_ok=True)
+    temp.write_bytes(data)
+    temp.chmod(mode)
+    temp.rename(target)
+
+
+def _shadowing(want: State, source: SourceTree) -> set[str]:
+    """Headers that the overlay adds and whose name another header of the source has.
+
+    Neither kbuild nor ccache sees that an #include would now find another file.
+    """
+    added = {
+        name for name, digest in want.items()
+        if digest is not None and name.endswith(".h") and not (source.path / name).exists()
+    }  # fmt: skip
+    if not added:
+        return set()
+    taken = {file for _, _, files in os.walk(source.path) for file in files if file.endswith(".h")}
+    return {name for name in added if os.path.basename(name) in taken}

@@ -1,0 +1,1 @@
+"""Collect: from what a guest printed and the host saw to typed observations."""

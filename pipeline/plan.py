@@ -1,0 +1,137 @@
+"""From a study to its cells: what is to be run, and what each result depends on."""
+
+from dataclasses import dataclass
+
+from pipeline import observation
+from pipeline.errors import UserError
+from pipeline.study import Claim, Invariant, Kernel, Known, Study, matches
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One kernel x machine x scenario x variant, before it ran. ``timeout``: seconds."""
+
+    kernel: str
+    machine: str
+    scenario: str
+    variant: str
+    program: str
+    fixture: str
+    timeout: int
+
+    @property
+    def job(self) -> str:
+        """The cell's name inside one boot: ``<scenario>.<variant>``."""
+        return f"{self.scenario}.{self.variant}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel}/{self.machine}/{self.job}"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The guest's command: one test of a kselftest-harness program.
+
+        -f, -v and -t would each include more than asked for: the harness takes
+        the first filter that matches (kselftest_harness.h, ``test_enabled``).
+        """
+        return (f"/kpv/bin/{self.program}", "-r", f"{self.fixture}.{self.variant}.{self.scenario}")
+
+
+def cells(study: Study, kernel: str, machine: str) -> tuple[CellSpec, ...]:
+    """The cells of one kernel on one machine, in the study's order."""
+    return tuple(
+        CellSpec(kernel, machine, scenario.id, variant, scenario.program, scenario.fixture, scenario.timeout)
+        for scenario in study.scenario
+        if not scenario.machines or machine in scenario.machines
+        for variant in scenario.variants
+    )
+
+
+def cell_inputs(
+    spec: CellSpec,
+    *,
+    image_sha256: str,
+    machine: dict[str, object],
+    qemu: list[str],
+    rootfs_sha256: str,
+    program_sha256: str,
+    study: Study,
+) -> dict[str, object]:
+    """Everything that can change a cell's observation.
+
+    ``qemu``: its version line, then its command line without what differs from
+    boot to boot. The guest's init and runner are part of the root file system.
+    """
+    return {
+        "schema": observation.SCHEMA,
+        "kernel": spec.kernel,
+        "image": image_sha256,
+        "machine": machine,
+        "qemu": qemu,
+        "rootfs": rootfs_sha256,
+        "program": program_sha256,
+        "argv": list(spec.argv),
+        "timeout": spec.timeout,
+        "probes": [[probe.id, probe.symbol] for probe in study.probe],
+        "tracepoints": list(study.tracepoints),
+    }
+
+
+def narrow(
+    study: Study, *, kernels: tuple[str, ...] = (), machines: tuple[str, ...] = (), scenarios: tuple[str, ...] = ()
+) -> Study:
+    """The study restricted to some kernels, machines and ``<scenario>.<variant>`` globs; empty means all.
+
+    Claims and invariants that lose all their scenarios are dropped. A narrowed
+    run cannot show all that a kernel is expected to fail on, so each kernel
+    is then expected to pass. Raises UserError for a name the study has not.
+    """
+    if not (kernels or machines or scenarios):
+        return study
+    _known("kernel", kernels, [kernel.id for kernel in study.kernel])
+    _known("machine", machines, list(study.machines))
+    kept = []
+    for scenario in study.scenario:
+        globs = scenarios or ("*",)
+        names = tuple(
+            v for v in scenario.variants if any(matches(f"{scenario.id}.{v}", _whole(glob)) for glob in globs)
+        )
+        if names:
+            only = tuple(m for m in scenario.machines if not machines or m in machines)
+            kept.append(scenario.model_copy(update={"variants": names, "machines": only}))
+    if not kept:
+        raise UserError(
+            f"{study.path}: no scenario matches {', '.join(scenarios)}",
+            hint=f"scenarios: {', '.join(s.id for s in study.scenario)}",
+        )
+    left = [f"{s.id}.{v}" for s in kept for v in s.variants]
+
+    def remains(entry: Claim | Invariant | Known) -> bool:
+        return any(matches(name, glob) for glob in entry.scenarios for name in left)
+
+    return study.model_copy(
+        update={
+            "kernel": tuple(
+                kernel.model_copy(update={"expect": Kernel(id=kernel.id).expect})
+                for kernel in study.kernel
+                if not kernels or kernel.id in kernels or (kernel.role == "baseline")
+            ),
+            "machines": tuple(m for m in study.machines if not machines or m in machines),
+            "scenario": tuple(kept),
+            "claim": tuple(filter(remains, study.claim)),
+            "invariant": tuple(filter(remains, study.invariant)),
+            "known": tuple(filter(remains, study.known)),
+        }
+    )
+
+
+def _whole(glob: str) -> str:
+    """A glob that names only a scenario takes all of its variants."""
+    return glob if "." in glob or glob.endswith("*") else f"{glob}.*"
+
+
+def _known(kind: str, asked: tuple[str, ...], have: list[str]) -> None:
+    for name in asked:
+        if name not in have:
+            raise UserError(f"the study has no {kind} {name!r}", hint=f"{kind}s: {', '.join(have)}")

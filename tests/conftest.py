@@ -1,0 +1,30 @@
+"""Which tests run: unit tests unless told otherwise.
+
+``pytest`` runs the unit tests; ``pytest --all`` (``make test``) adds those
+marked ``system``, after the unit tests, so that a broken function is told
+before a kernel is built.
+"""
+
+import pytest
+
+#: Seconds a system test may take: a cold kernel build on two cores is 5 to 6 minutes, a study has several.
+SYSTEM_TIMEOUT = 2400
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the system tests too: they build and boot real kernels")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("system") is None:
+            item.add_marker(pytest.mark.unit)
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SYSTEM_TIMEOUT))
+    items.sort(key=lambda item: item.get_closest_marker("system") is not None)
+    if config.getoption("--all"):
+        return
+    system = [item for item in items if item.get_closest_marker("system")]
+    if system:
+        items[:] = [item for item in items if item not in system]
+        config.hook.pytest_deselected(items=system)

@@ -1,0 +1,1 @@
+#define PAGES 16

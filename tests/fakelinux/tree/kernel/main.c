@@ -1,0 +1,6 @@
+#include <linux/mm.h>
+
+int main_loop(void)
+{
+	return 0;
+}

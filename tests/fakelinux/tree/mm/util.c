@@ -1,0 +1,6 @@
+#include <linux/mm.h>
+
+int util(void)
+{
+	return 0;
+}

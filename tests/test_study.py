@@ -1,0 +1,110 @@
+"""The study file: what it takes, and how it tells a mistake."""
+
+import pytest
+
+from pipeline import study
+from pipeline.study import StudyError
+
+GOOD = """\
+schema = 1
+id = "demo"
+title = "A demo"
+fragments = ["base"]
+machines = ["max"]
+
+[source]
+tree = "debian:linux-source-6.12"
+
+[[kernel]]
+id = "old"
+role = "baseline"
+
+[[kernel]]
+id = "new"
+series = ["new"]
+expect = { verdict = "FAIL", failing = ["no-split"] }
+
+[[scenario]]
+id = "full_cover"
+title = "Whole folios"
+program = "lazyfree"
+fixture = "lazyfree"
+variants = ["32k", "64k"]
+
+[[claim]]
+id = "no-split"
+title = "No split"
+scenarios = ["full_cover.*"]
+step = "free"
+candidate = "mthp.split == 0"
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_study_loads_by_file_and_by_folder(tmp_path):
+    path = write(tmp_path, GOOD)
+    loaded = study.load(path)
+    assert loaded == study.load(tmp_path)
+    assert loaded.baseline is not None
+    assert loaded.baseline.id == "old"
+    assert loaded.folder == tmp_path
+    assert [k.expect.verdict for k in loaded.kernel] == ["PASS", "FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ('role = "baseline"', 'role = "base"', 12, "kernel.0.role"),
+        ('series = ["new"]', 'serie = ["new"]', 16, "unknown key"),
+        ('title = "Whole folios"\n', "", 19, "required key is missing"),
+        ('tree = "debian:linux-source-6.12"', 'tree = "ftp:x"', 8, "source.tree"),
+        ('id = "new"', 'id = "old"', 1, "used 2 times"),
+        ('scenarios = ["full_cover.*"]', 'scenarios = ["fullcover.*"]', 1, "matches no scenario"),
+        ('failing = ["no-split"]', 'failing = ["no-splt"]', 1, "no claim or invariant"),
+        ("schema = 1", "schema = 2", 1, "schema"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_line(tmp_path, old, new, line, words):
+    path = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(StudyError) as err:
+        study.load(path)
+    assert err.value.message.startswith(f"{path}:{line}: ")
+    assert words in err.value.message
+    assert err.value.hint
+
+
+def test_broken_toml_names_the_line(tmp_path):
+    with pytest.raises(StudyError, match="line 3"):
+        study.load(write(tmp_path, 'schema = 1\nid = "x"\ntitle = "no end\n'))
+
+
+def test_a_missing_file_says_what_to_name(tmp_path):
+    with pytest.raises(StudyError) as err:
+        study.load(tmp_path / "nothing.toml")
+    assert "cannot read" in err.value.message
+    assert "study.toml" in err.value.hint
+
+
+def test_text_that_is_not_utf8_is_told(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(b'id = "\xff"\n')
+    with pytest.raises(StudyError, match="not UTF-8"):
+        study.load(path)
+
+
+def test_line_of_counts_array_tables_and_inline_keys():
+    assert study.line_of(GOOD, ("kernel", 1, "expect", "verdict")) == 17
+    assert study.line_of(GOOD, ("claim", 0, "candidate")) == 31
+    assert study.line_of(GOOD, ("scenario", 0, "nowhere")) == 19
+
+
+def test_globs_take_only_star_and_question_mark():
+    assert study.matches("full_cover.64k", "full_*.64k")
+    assert study.matches("a.16k", "a.?6k")
+    assert not study.matches("full_cover.64k", "full_cover.6")
+    assert not study.matches("axb", "a.b")
