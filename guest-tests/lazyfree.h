@@ -9,7 +9,7 @@
  *	PAGE_FREED	freed, not written since: its old data or zeroes, page by page
  *	PAGE_WRITTEN	written after the free returned: exactly what was written
  *	PAGE_GONE	a swap entry in the freed range: zeroes
- *	PAGE_HOLE	a hole or a zero page in the freed range: zeroes
+ *	PAGE_HOLE	a hole, a zero page or a page seen discarded: zeroes
  *
  * These hold on every correct kernel, whatever it decided about splitting or
  * skipping. What a kernel decided is told in step records and judged by the
@@ -524,6 +524,16 @@ static inline size_t region_pg_dirty(const struct region *r)
 		nr += kpv_bit(kpv.flags_buf[i], KPV_KPF_DIRTY) &&
 		      kpv_bit(kpv.flags_buf[i], KPV_KPF_SWAPBACKED);
 	return nr;
+}
+
+/* Pages that reclaim discarded: they read as zeroes from now on. */
+static inline void region_note_discarded(struct region *r)
+{
+	const char *states = region_states(r);
+
+	for (size_t i = 0; i < r->pages; i++)
+		if (states[i] == '.')
+			r->class[i] = PAGE_HOLE;
 }
 
 /* How many VMAs the region consists of. */

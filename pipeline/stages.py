@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.kernel.series import Overlay, Series
 from pipeline.kernel.source import SourceTree
 from pipeline.store import Store
-from pipeline.study import Kernel, Study
+from pipeline.study import Kernel, Study, StudyError, line_of
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,7 @@ def rejudge(path: Path, emit: Emit) -> Result:
 
 def prepare(study: Study, options: Options, emit: Emit) -> Prepared:
     """Read everything a study names, before the first build. Raises UserError or InfraError."""
-    for claim in study.claim:
-        for text in filter(None, (claim.candidate, claim.baseline)):
-            expr.check_syntax(text)
+    _check_claims(study)
     profiles = tuple(machines.load(resources.folder("qemu"), name) for name in study.machines)
     tools = toolchain.find()
     qemu_program = qemu.find()
@@ -172,6 +171,20 @@ def prepare(study: Study, options: Options, emit: Emit) -> Prepared:
             emit(Note(text=f"{kernel.id}: {note}"))
         recipes.append(Recipe(kernel, patches, overlay, request))
     return Prepared(study, tree, tuple(recipes), profiles, tools, qemu_program)
+
+
+def _check_claims(study: Study) -> None:
+    """Raises StudyError with file:line for an expression that is not in the judge's language."""
+    for claim in study.claim:
+        for key in ("candidate", "baseline"):
+            try:
+                if getattr(claim, key):
+                    expr.check_syntax(getattr(claim, key))
+            except expr.ExprError as err:
+                text = study.path.read_text(encoding="utf-8")
+                at = [entry["id"] for entry in tomllib.loads(text)["claim"]].index(claim.id)
+                line = line_of(text, ("claim", at, key))
+                raise StudyError(f"{study.path}:{line}: claim {claim.id}: {key}: {err.message}", hint=err.hint) from err
 
 
 def make(recipe: Recipe, ready: Prepared, options: Options, emit: Emit) -> KernelArtifact | BuildError:

@@ -1,6 +1,7 @@
 """The set-up script on machines that are made of a few fake commands; the Makefile and .ci/run around it."""
 
 import ast
+import importlib.metadata
 import os
 import re
 import shutil
@@ -100,6 +101,8 @@ class FakeMachine:
                     new = "9.9" if package.suite == "-" else "$( [ $suite = backports ] && echo 10.0.2 || echo 7.2.22 )"
                     make = f"printf '#!/bin/sh\\necho %s version %s\\n' {proof} {new} >{self.bin / proof}\n"
                     make += f"chmod +x {self.bin / proof}"
+                    if (self.bin / proof).exists():
+                        make = ":"  # apt-get itself
                 case "file":
                     make = f"mkdir -p {path.parent}; : >{path}"
                 case "python":
@@ -159,7 +162,8 @@ class FakeMachine:
 
 
 def needed() -> list[packages.Package]:
-    return [p for p in packages.read(ROOT / "setup/packages.txt") if p.need != "optional"]
+    """What is to be installed on a machine that has apt-get only."""
+    return [p for p in packages.read(ROOT / "setup/packages.txt") if p.need != "optional" and p.name != "apt"]
 
 
 def test_a_fresh_bookworm_gets_backports_from_its_own_mirror_and_qemu_from_there(tmp_path: Path) -> None:
@@ -181,6 +185,16 @@ def test_a_fresh_bookworm_gets_backports_from_its_own_mirror_and_qemu_from_there
     assert backports.endswith("-t bookworm-backports qemu-system-arm")
     assert "packages are complete" in done.stdout
     assert machine.logs() == []
+
+
+def test_what_a_packager_puts_in_parentheses_is_not_the_version(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.install_all()
+    machine.command("aarch64-linux-gnu-gcc", "#!/bin/sh\necho 'aarch64-linux-gnu-gcc (crosstool-NG 1.25.0) 12.2.0'\n")
+    assert machine.run("--packages").stdout == "setup: nothing to do\n"
+    machine.command("aarch64-linux-gnu-gcc", "#!/bin/sh\necho 'aarch64-linux-gnu-gcc (crosstool-NG 9.25.0) 4.9.2'\n")
+    machine.run("--packages")
+    assert [call.split()[-1] for call in machine.calls("install")] == ["gcc-aarch64-linux-gnu"]
 
 
 def test_backports_that_are_configured_are_used_as_they_are(tmp_path: Path) -> None:
@@ -287,7 +301,7 @@ def test_a_failed_install_is_told_with_its_command_and_words(tmp_path: Path) -> 
     (tmp_path / "install-fails").touch()
     done = machine.run()
     assert done.returncode == 3
-    assert "apt-get install failed for: git gcc" in done.stderr
+    assert "apt-get install failed for: git " in done.stderr
     assert "| E: Unable to locate package foo" in done.stderr
     assert "bookworm-security" in done.stderr
 
@@ -385,6 +399,20 @@ def test_the_lock_pins_and_hashes_all_that_pyproject_asks_for() -> None:
     for requirement in asked:
         name = re.match(r"[\w.-]+", requirement)[0].lower().replace(".", "-")
         assert re.search(rf"^{re.escape(name)}==[\w.]+ .*\\\n +--hash=sha256:", lock, re.M), requirement
+
+
+def test_every_library_that_is_imported_is_asked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {re.match(r"[\w.-]+", line)[0].lower().replace(".", "-") for line in project["dependencies"]}
+    owners = importlib.metadata.packages_distributions()
+    for file in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module]
+            for name in {module.split(".")[0] for module in modules} - {"pipeline", *sys.stdlib_module_names}:
+                owner = owners[name][0].lower().replace(".", "-")
+                assert owner in asked, f"{file}:{node.lineno} imports {name}"
 
 
 def test_no_file_of_set_up_names_a_package_host() -> None:

@@ -26,7 +26,6 @@ class Kind(StrEnum):
     LOCKUP = "lockup"
     HUNG_TASK = "hung-task"
     RCU_STALL = "rcu-stall"
-    OOM = "oom"
 
 
 #: Findings after which the kernel is not to be trusted with another test.
@@ -57,15 +56,14 @@ _HEADLINES: tuple[tuple[Kind, str], ...] = (
     (Kind.RCU_STALL, r"rcu: INFO: .*(self-detected|detected).* stall|rcu: INFO: .*detected stalls"),
     (Kind.BUG, r"\bBUG: |page_table_check: .*(BUG|failed)"),
     (Kind.WARNING, r"^WARNING: |^\S*WARNING: .* at "),
-    (Kind.OOM, r"invoked oom-killer: |Out of memory: Killed process|Memory cgroup out of memory: Killed"),
 )
 _PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in _HEADLINES)
 #: "[   12.345678] " with CONFIG_PRINTK_TIME, "[ T12] " or "[ C1] " with CONFIG_PRINTK_CALLER.
 _STAMP = re.compile(r"^(?:<\d+>)?(?:\[\s*\d+\.\d+\])?(?:\[\s*[TC]\d+\])?\s?")
 _MARKER = re.compile(r"kpv: (begin|end|ready)\b")
-#: pc of the registers, then WARNING's "at file:line func+0x..".
+#: pc of the registers; WARNING's "at file:line func+0x..", KASAN's "in func+0x..".
 _PC = re.compile(r"^pc : ([\w.]+)\+0x")
-_AT = re.compile(r" at \S+:\d+ ([\w.]+)\+0x")
+_AT = re.compile(r" at \S+:\d+ ([\w.]+)\+0x|^BUG: K\w+: .* in ([\w.]+)\+0x")
 _FRAME = re.compile(r"^ ?([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \(P\))?$")
 _END = re.compile(r"---\[ end (trace|Kernel panic)")
 #: Frames of the report itself, never the place the report is about.
@@ -75,7 +73,7 @@ _REPORTERS = frozenset(
 
 
 def findings(lines: Sequence[str]) -> list[Finding]:
-    """Every finding in console lines, in order.
+    """Every finding in console lines, in order. An OOM kill is none: a test may ask for it.
 
     An oops prints several headlines ("Unable to handle...", "Internal error:",
     then "Kernel panic" with oops=panic): one report, one finding of the first
@@ -125,7 +123,7 @@ def _kind(line: str) -> Kind | None:
 
 def _end_of_report(lines: Sequence[str], start: int, kind: Kind) -> int:
     """One past the last line of the report that starts at ``start``."""
-    if kind in (Kind.BAD_RSS, Kind.OOM):
+    if kind is Kind.BAD_RSS:
         return start + 1
     seen_frames = False
     for at in range(start + 1, len(lines)):
@@ -169,7 +167,7 @@ def _function(body: Sequence[str]) -> str:
     for pattern in (_AT, _PC):
         for line in body:
             if match := pattern.search(line):
-                return match[1]
+                return next(group for group in match.groups() if group)
     for line in body:
         if (match := _FRAME.match(line)) and match[1] not in _REPORTERS:
             return match[1]

@@ -123,8 +123,8 @@ def run(vm: VM, jobs: Iterable[GuestJob]) -> Iterator[GuestResult]:
     try:
         yield from reader.results()
     except GeneratorExit:
-        with contextlib.suppress(ends.VmEnded, InfraError):
-            reader.end_jobs(Deadline(2))
+        with contextlib.suppress(ShellLost):
+            reader.give_up(Deadline(5))
         raise
     finally:
         session.close()
@@ -181,6 +181,12 @@ class _Reader:
     def end_jobs(self, deadline: Deadline) -> None:
         """Kill what runs of the current job; says on the console first where it was. Raises ShellLost."""
         self._vm.shell.run("exec /kpv/end-jobs", deadline=deadline)
+
+    def give_up(self, deadline: Deadline) -> None:
+        """Kill the current job and drop the rest. Raises ShellLost."""
+        self._vm.shell.run("exec /kpv/end-jobs all", deadline=deadline)
+        for _ in self._session.chunks(deadline):
+            pass
 
     def _next(self) -> None:
         """A job begins as soon as the one before has ended."""

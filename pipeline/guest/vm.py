@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -151,11 +152,7 @@ class VM:
     def failure(self) -> ends.VmEnded:
         """The end that what is seen now amounts to, for the phase under way."""
         if self.over():
-            # The rest of the text: to QEMU's end, or until the kernel has said its last line.
-            if self._process.poll() is None:
-                self.console.wait(lambda line: "---[ end Kernel panic" in line, Deadline(_SETTLE))
-            else:
-                self.console.wait_closed(Deadline(_SETTLE))
+            self._settle()
         lines = self.console.lines
         panic = console.ended_by(lines)
         reports = [f for f in console.findings(lines) if f.kind in console.FATAL or f.kind is console.Kind.BUG]
@@ -234,6 +231,24 @@ class VM:
         if qemu.port_taken(self._stderr()) and not last:
             return False
         raise self._lost(status)
+
+    def _settle(self) -> None:
+        """Let the rest of the console's text arrive.
+
+        To QEMU's end, or to where pvpanic pauses the guest (before the kernel's
+        last line), or to that last line where there is no pvpanic yet.
+        """
+        deadline = Deadline(_SETTLE)
+        while not deadline.expired:
+            if self.console.wait(lambda line: "---[ end Kernel panic" in line, Deadline(0)) is not None:
+                return
+            if self._process.poll() is not None:
+                self.console.wait_closed(deadline)
+                return
+            if self.qmp.seen("GUEST_PANICKED") or self.qmp.seen("WATCHDOG"):
+                time.sleep(0.05)  # paused: what there is reaches the monitor within its polling time
+                return
+            time.sleep(0.01)
 
     def _kill(self) -> None:
         if self._process.poll() is None:

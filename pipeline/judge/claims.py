@@ -82,9 +82,9 @@ def _row(evidence: Evidence, claim: Claim, spot: Spot, cell: Cell) -> Row:
         shown |= {"baseline_cell": base.cell, "baseline_values": base.values}
     if read.truth is False:
         reason = f"{claim.candidate}: {read.values}"
-        known, explanation = excuse(evidence, claim.id, spot)
+        known = excuse(evidence, claim.id, spot)
         if known:
-            reason = f"{reason}: known: {explanation}"
+            reason = f"{reason}; known: {known}"
         verdict = Verdict.KNOWN if known else Verdict.FAIL
         return Row(cell=str(spot), verdict=verdict, reason=reason, known=known, **shown)
     if read.truth is not True:

@@ -45,6 +45,7 @@ class Evidence:
     ) -> None:
         self.study = study
         self.builds = builds
+        self._planned: dict[str, list[Spot]] = {}
         self._cells: dict[Spot, list[Cell]] = defaultdict(list)
         for cell in sorted(cells, key=lambda c: (c.name, repr(c))):
             self._cells[spot_of(cell)].append(cell)
@@ -52,12 +53,14 @@ class Evidence:
 
     def planned(self, kernel: str) -> list[Spot]:
         """Every cell that the study asks of a kernel, in the study's order."""
-        return [
-            Spot(kernel, machine, f"{scenario.id}.{variant}")
-            for scenario in self.study.scenario
-            for variant in scenario.variants
-            for machine in (scenario.machines or self.study.machines)
-        ]
+        if kernel not in self._planned:
+            self._planned[kernel] = [
+                Spot(kernel, machine, f"{scenario.id}.{variant}")
+                for scenario in self.study.scenario
+                for variant in scenario.variants
+                for machine in (scenario.machines or self.study.machines)
+            ]
+        return self._planned[kernel]
 
     def matching(self, kernel: str, globs: Iterable[str], machines: Iterable[str] = ()) -> list[Spot]:
         """The planned cells of a kernel whose scenario matches one of ``globs``; all machines if none is named."""

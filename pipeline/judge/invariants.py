@@ -41,8 +41,8 @@ def summarize(rows: list[Row], *, none: str = "no cell matches") -> tuple[Verdic
     return verdict, reason if len(deciding) == 1 else f"{reason} (and {len(deciding) - 1} more)"
 
 
-def excuse(evidence: Evidence, of: str, spot: Spot) -> tuple[str, str]:
-    """(id, explanation) of the study's known finding that a violation matches, ("", "") if none does."""
+def excuse(evidence: Evidence, of: str, spot: Spot) -> str:
+    """Id of the study's known finding that a violation matches, "" if none does; the first listed wins."""
     for known in evidence.study.known:
         if (
             known.of == of
@@ -50,8 +50,8 @@ def excuse(evidence: Evidence, of: str, spot: Spot) -> tuple[str, str]:
             and any(matches(spot.machine, glob) for glob in known.machines)
             and any(matches(spot.scenario, glob) for glob in known.scenarios)
         ):
-            return known.id, known.explanation
-    return "", ""
+            return known.id
+    return ""
 
 
 def _decision(id_: str, title: str, kind: Kind, rows: list[Row]) -> Decision:
@@ -61,13 +61,12 @@ def _decision(id_: str, title: str, kind: Kind, rows: list[Row]) -> Decision:
 
 def _violated(evidence: Evidence, of: str, spot: Spot, text: str, *, on_baseline: bool) -> Row:
     """A FAIL, or KNOWN where the study explains it or the baseline shows it as well."""
-    known, explanation = excuse(evidence, of, spot)
+    known = excuse(evidence, of, spot)
     if known:
-        return Row(
-            cell=str(spot), verdict=Verdict.KNOWN, text=text, reason=f"{text}: known: {explanation}", known=known
-        )
+        reason = f"{text}; known: {known}"
+        return Row(cell=str(spot), verdict=Verdict.KNOWN, text=text, reason=reason, known=known)
     if on_baseline:
-        reason = f"{text}: pre-existing, the baseline shows it too"
+        reason = f"{text}; {PRE_EXISTING}: the baseline shows it too"
         return Row(cell=str(spot), verdict=Verdict.KNOWN, text=text, reason=reason, known=PRE_EXISTING)
     return Row(cell=str(spot), verdict=Verdict.FAIL, text=text, reason=text)
 

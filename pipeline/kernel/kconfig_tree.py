@@ -169,7 +169,7 @@ def _not(tokens: list[str], final: dict[str, str]) -> tuple[int, list[str]]:
 def _atom(token: str, final: dict[str, str]) -> str:
     if token.startswith('"'):
         return token.strip('"')
-    if token in _RANK or token.isdigit():
+    if token in _RANK or re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", token):
         return token
     return final.get(token, "n").strip('"')
 

@@ -82,12 +82,18 @@ def spots(run: Run, verdicts: Mapping[str, tuple[Verdict, str]], files: Mapping[
     titles = {f"{s.id}.{v}": s.title for s in study.scenario for v in s.variants}
     order = {name: at for at, name in enumerate(titles)}
     kernels = {kernel.id: at for at, kernel in enumerate(study.kernel)}
+    machines = {name: at for at, name in enumerate(study.machines)}
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in run.cells:
         groups.setdefault((cell.machine, f"{cell.scenario}.{cell.variant}"), []).append(cell)
     named = _named_counters(run)
     found, number, logged = [], 0, 0
-    for machine, scenario in sorted(groups, key=lambda key: (order.get(key[1], len(order)), key[1], key[0])):
+
+    def place(key: tuple[str, str]) -> tuple[int, str, int, str]:
+        machine, scenario = key
+        return machines.get(machine, len(machines)), machine, order.get(scenario, len(order)), scenario
+
+    for machine, scenario in sorted(groups, key=place):
         cells = sorted(groups[machine, scenario], key=lambda c: (kernels.get(c.kernel, len(kernels)), c.kernel))
         shown = []
         for cell in cells:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from pipeline.judge.model import Decision, KernelJudgement, Verdict
 from pipeline.observation import Cell
-from pipeline.report.words import cell_verdicts, clean, cut, judgement_of, line, numbers
+from pipeline.report.words import cell_verdicts, clean, cut, explained, judgement_of, line, numbers
 from pipeline.run import Run
 
 _TAG = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.KNOWN: "skipped"}
@@ -21,7 +21,7 @@ def render(run: Run) -> str:
     for kernel in judgement_of(run).kernels:
         suite = SubElement(root, "testsuite", name=f"{kernel.kernel}: decisions", timestamp=line(run.started)[:19])
         for decision in kernel.decisions:
-            _decision(suite, kernel, decision)
+            _decision(suite, kernel, decision, explained(run, decision))
         cells = [cell for cell in run.cells if cell.kernel == kernel.kernel]
         if cells:
             cell_suite = SubElement(root, "testsuite", name=f"{kernel.kernel}: cells", timestamp=line(run.started)[:19])
@@ -34,7 +34,7 @@ def render(run: Run) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
-def _decision(suite: Element, kernel: KernelJudgement, decision: Decision) -> None:
+def _decision(suite: Element, kernel: KernelJudgement, decision: Decision, reason: str) -> None:
     case = SubElement(suite, "testcase", classname=f"kpv.{kernel.kernel}.{decision.kind}", name=decision.id, time="0")
     evidence = "\n".join(
         line(f"{row.verdict} {row.cell}: {row.reason or numbers(row) or row.text}")
@@ -42,7 +42,7 @@ def _decision(suite: Element, kernel: KernelJudgement, decision: Decision) -> No
         if row.verdict != Verdict.PASS
     )
     expected = " (as expected)" if decision.id in kernel.expected_failing and decision.verdict == Verdict.FAIL else ""
-    _result(case, decision.verdict, f"{decision.title}{expected}: {decision.reason}", evidence)
+    _result(case, decision.verdict, f"{decision.title}{expected}: {reason}", evidence)
 
 
 def _cell(suite: Element, cell: Cell, verdict: Verdict, reason: str) -> None:

@@ -7,6 +7,7 @@ from pipeline.report.words import (
     base_version,
     counts,
     expectation,
+    explained,
     judgement_of,
     line,
     numbers,
@@ -66,7 +67,7 @@ def _decisions(run: Run, room: int) -> list[str]:
     kernels = judgement_of(run).kernels
     for at, kernel in enumerate(kernels):
         shown = [d for d in kernel.decisions if d.verdict != Verdict.PASS or d.kind in ("function", "structure")]
-        entries += [(_ORDER.index(decision.verdict), at, _decision(decision)) for decision in shown]
+        entries += [(_ORDER.index(decision.verdict), at, _decision(run, decision)) for decision in shown]
     # Choose by weight what fits, then print kernel by kernel.
     chosen: list[tuple[int, int, list[str]]] = []
     used = 1 + 2 * len({at for _, at, _ in entries})
@@ -92,14 +93,14 @@ def _kernel_title(kernel: KernelJudgement) -> str:
     return f"{kernel.kernel}: {kernel.title}" if kernel.title else f"{kernel.kernel}:"
 
 
-def _decision(decision: Decision) -> list[str]:
-    first = _wrap(f"{decision.id}: {decision.title}", first=f"  {decision.verdict:12} ", rest=" " * 15, lines=1)
-    told = decision.reason
+def _decision(run: Run, decision: Decision) -> list[str]:
+    first = _wrap(f"{decision.id}: {decision.title}", first=f"  {decision.verdict:12} ", rest=" " * 15, lines=2)
+    told = explained(run, decision)
     row = next((row for row in decision.rows if row.verdict == decision.verdict and row.values), None)
     if row is not None and decision.verdict in (Verdict.PASS, Verdict.FAIL):
         same = sum(other.verdict == decision.verdict for other in decision.rows)
         told = f"{numbers(row)} ({_place(row.cell)}, {plural(same, 'cell')})"
-    return first + (_wrap(told, first=" " * 15, rest=" " * 15, lines=2) if told else [])
+    return first + (_wrap(told, first=" " * 15, rest=" " * 15, lines=3) if told else [])
 
 
 def _place(cell: str) -> str:

@@ -102,6 +102,13 @@ def _values(text: str) -> dict[str, str]:
     return {name: value for name, value in pairs if not name.startswith("param.")}
 
 
+def explained(run: Run, decision: Decision) -> str:
+    """The reason of a decision, with what the study says of the known findings in it."""
+    known = {entry.id: entry.explanation for entry in run.study.content.known}
+    told = [f"{name}: {known[name]}" for name in decision.known if name in known]
+    return ". ".join([decision.reason, *told]) if told else decision.reason
+
+
 def cell_verdicts(run: Run) -> dict[str, tuple[Verdict, str]]:
     """Each cell's share in the verdict: the worst of the rows decided on it, with the first reason of that kind."""
     rows: dict[str, list[tuple[Decision, Row]]] = {}

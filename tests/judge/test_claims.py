@@ -122,7 +122,7 @@ def test_a_failed_claim_that_the_study_knows_is_known():
     entry = {"id": "by-design", "of": "no-split", "scenarios": ["full.*"], "explanation": "mixed fold state"}
     study = a_study(known=[entry])
     found = decision(judged(study, with_cell(all_cells(study), CELL, steps=free(split=1))), "v2", "no-split")
-    assert (found.verdict, found.known, "mixed fold state" in found.reason) == ("KNOWN", ("by-design",), True)
+    assert (found.verdict, found.known, "known: by-design" in found.reason) == ("KNOWN", ("by-design",), True)
 
 
 # The baseline's own rows

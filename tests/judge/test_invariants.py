@@ -293,7 +293,7 @@ def test_a_known_finding_excuses_what_it_names_and_nothing_else(entry, verdict):
     found = decision(judgement, "v2", "no-lost-write")
     assert found.verdict == verdict
     assert found.known == (("zram-cow",) if verdict == "KNOWN" else ())
-    assert ("swap-in skips the cache" in found.reason) == (verdict == "KNOWN")
+    assert ("known: zram-cow" in found.reason) == (verdict == "KNOWN")
 
 
 def test_mixed_rows_take_the_worst_fail_over_inconclusive_over_known_over_pass():

@@ -1,7 +1,7 @@
 """Kernel verdicts against expectations, exit codes, and what holds for every run."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.judge.model import BuildFact, Verdict, worst
@@ -117,6 +117,9 @@ def test_nothing_observed_is_inconclusive_never_a_pass():
 
 # Properties of every run
 
+#: No deadline: the machine may be building a kernel meanwhile.
+CALM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+
 STUDY = a_study(
     known=[{"id": "k", "of": "no-lost-write", "scenarios": ["fork.*"], "machines": ["a57"], "explanation": "e"}]
 )
@@ -146,6 +149,7 @@ def fails(judgement):
     return {(k.kernel, d.id) for k in judgement.kernels for d in k.decisions if d.verdict == "FAIL"}
 
 
+@CALM
 @given(RUNS, st.randoms(use_true_random=False))
 def test_the_order_of_cells_and_boots_is_irrelevant(cells, random):
     shuffled, boots = list(cells), all_boots(STUDY)
@@ -154,22 +158,26 @@ def test_the_order_of_cells_and_boots_is_irrelevant(cells, random):
     assert judged(STUDY, shuffled, boots) == judged(STUDY, cells)
 
 
+@CALM
 @given(RUNS, st.lists(st.sampled_from(PLAN), max_size=4))
 def test_a_failure_never_disappears_by_adding_passing_cells(cells, more):
     assert fails(judged(STUDY, cells)) <= fails(judged(STUDY, [*cells, *(a_cell(name) for name in more)]))
 
 
+@CALM
 @given(RUNS, st.sets(st.sampled_from(PLAN), min_size=1, max_size=3))
 def test_removing_cells_never_turns_a_decision_into_a_pass(cells, gone):
     _never_better(judged(STUDY, cells), judged(STUDY, without(cells, *gone)))
 
 
+@CALM
 @given(RUNS, st.sampled_from(["steps", "checks", "params"]), st.sampled_from(PLAN))
 def test_removing_the_records_of_a_cell_never_turns_a_decision_into_a_pass(cells, what, name):
     thinner = [c.model_copy(update={what: {} if what == "params" else []}) if c.name == name else c for c in cells]
     _never_better(judged(STUDY, cells), judged(STUDY, thinner))
 
 
+@CALM
 @given(RUNS, st.sampled_from(all_boots(STUDY)), st.sampled_from(["poweroff", "panic", "lost"]), st.integers(0, 3))
 def test_removing_a_boot_or_its_preconditions_never_turns_a_decision_into_a_pass(cells, boot, end, keep):
     others = [b for b in all_boots(STUDY) if b.id != boot.id]
@@ -179,6 +187,7 @@ def test_removing_a_boot_or_its_preconditions_never_turns_a_decision_into_a_pass
     _never_better(before, judged(STUDY, cells, [*others, whole.model_copy(update={"needs": whole.needs[:keep]})]))
 
 
+@CALM
 @given(RUNS, st.sampled_from(["base", "v2"]))
 def test_removing_a_build_never_turns_a_decision_into_a_pass(cells, name):
     _never_better(judged(STUDY, cells), judged(STUDY, cells, builds={k: v for k, v in BUILT.items() if k != name}))

@@ -46,11 +46,16 @@ def make_patch(tree: Path, changes: dict[str, tuple[str, str]]) -> str:
             (work / side / name).parent.mkdir(parents=True, exist_ok=True)
             (work / side / name).write_text(text)
         said = subprocess.run(
-            ["git", "diff", "--no-index", "--no-prefix", f"a/{name}", f"b/{name}"], cwd=work, capture_output=True, text=True
+            ["git", "diff", "--no-index", "--no-prefix", f"a/{name}", f"b/{name}"],
+            cwd=work,
+            capture_output=True,
+            text=True,
         ).stdout
         if not before:
             said = said.replace(f"--- a/{name}", "--- /dev/null").replace("index ", "new file mode 100644\nindex ", 1)
-            said = "\n".join(line for line in said.split("\n") if "mode 100644" not in line or line.startswith("new file"))
+            said = "\n".join(
+                line for line in said.split("\n") if "mode 100644" not in line or line.startswith("new file")
+            )
         out += said
         shutil.rmtree(work)
     return out

@@ -102,7 +102,9 @@ def test_added_and_deleted_files_come_and_go(bench: Bench) -> None:
     assert not (tree / "mm/new.c").exists() and (tree / "mm/notes.txt").read_text() == "all\n"
 
 
-def test_only_changed_files_get_a_new_mtime(bench: Bench, listing: Callable[[Path], dict[str, tuple[int, int, bytes]]]) -> None:
+def test_only_changed_files_get_a_new_mtime(
+    bench: Bench, listing: Callable[[Path], dict[str, tuple[int, int, bytes]]]
+) -> None:
     bench.build(bench.patch("a.patch", SPLIT), bench.patch("u.patch", {"mm/util.c": ("return 0", "return 7")}))
     before = listing(bench.slot() / "tree")
     bench.build(bench.patch("a.patch", {"mm/madvise.c": ("split = 1", "split = 5")}), "u.patch")
@@ -250,7 +252,9 @@ def test_warnings_elsewhere_are_counted_but_not_the_series_own(bench: Bench) -> 
 def test_an_added_header_that_hides_another_drops_the_objects(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     real = build.stream
-    monkeypatch.setattr(build, "stream", lambda *a, **k: (seen.append(k["env"].get("CCACHE_DISABLE")), real(*a, **k))[1])
+    monkeypatch.setattr(
+        build, "stream", lambda *a, **k: (seen.append(k["env"].get("CCACHE_DISABLE")), real(*a, **k))[1]
+    )
     bench.build(kernel="stock")
     bench.build(bench.patch("h.patch", {"mm/mm.h": ("", "#define PAGES 8\n")}), kernel="v1")
     assert bench.compiled() == ALL
@@ -275,7 +279,9 @@ def _hanging(bench: Bench) -> subprocess.Popen[bytes]:
     """A kpv process whose compiler hangs, with an object half written."""
     bench.patch("hang.patch", {"mm/util.c": ("return 0;", "return 0;\n#pragma hang")})
     half = bench.slot() / "tree/o/mm/util.o"
-    script = textwrap.dedent(CHILD).format(paths=[str(FAKE.parent.parent)], folder=str(bench.folder), linux=str(bench.linux))
+    script = textwrap.dedent(CHILD).format(
+        paths=[str(FAKE.parent.parent)], folder=str(bench.folder), linux=str(bench.linux)
+    )
     child = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 20
     while not (half.exists() and half.read_bytes() == b"half"):

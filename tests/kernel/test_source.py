@@ -169,7 +169,7 @@ def debian(tmp_path: Path, linux: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr(source, "DEBIAN_SOURCES", folder)
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "dpkg-query").write_text("#!/bin/sh\n[ \"$3\" = linux-source-6.12 ] && printf 6.12.99-1 || exit 1\n")
+    (tools / "dpkg-query").write_text('#!/bin/sh\n[ "$3" = linux-source-6.12 ] && printf 6.12.99-1 || exit 1\n')
     (tools / "dpkg-query").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     return folder
@@ -215,7 +215,7 @@ def test_a_git_revision_is_the_commit_not_the_working_tree(tmp_path: Path, repo:
     commit = subprocess.run(["git", "-C", str(repo), "rev-parse", "v1"], capture_output=True, text=True).stdout.strip()
     assert tree.identity == f"git:{commit}"
     assert "dirty" not in (tree.path / "mm/madvise.c").read_text()
-    assert not (tree.path / ".git").exists() and _resolve("git:linux@HEAD", tmp_path) .path == tree.path
+    assert not (tree.path / ".git").exists() and _resolve("git:linux@HEAD", tmp_path).path == tree.path
 
 
 @pytest.mark.parametrize(

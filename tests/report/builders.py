@@ -119,8 +119,8 @@ def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS) -> Run:
                     "id": "zram-swapin-clean",
                     "of": "sharer-keeps-data",
                     "scenarios": ["zram-cow.*"],
-                    "explanation": "Swap-in from zram skips the swap cache, so the PTE is clean, the slot is gone and the "
-                    "mapcount is never looked at: the child reads zeros after the parent's MADV_FREE and reclaim.",
+                    "explanation": "Swap-in from zram skips the swap cache, so the PTE is clean, the slot is gone "
+                    "and the mapcount is never looked at: the child reads zeros after MADV_FREE and reclaim.",
                 },
                 {
                     "id": "gup-cancel",

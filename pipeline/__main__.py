@@ -1,0 +1,5 @@
+"""``python -m pipeline`` is ``kpv``."""
+
+from pipeline.cli import main
+
+main()
