@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from pipeline.errors import UserError
+from pipeline.errors import InfraError, UserError
 from pipeline.judge.model import BuildFact, Judgement
 from pipeline.judge.verdict import judge
 from pipeline.observation import Boot, Cell
@@ -30,7 +30,10 @@ class Fact(BaseModel):
 
 
 class PatchFact(Fact):
-    """A patch as applied. ``file`` is relative to the study's folder; ``sha256`` is the file's."""
+    """A patch as applied. ``file``: relative to the study's folder, with ``#n`` in an mbox.
+
+    ``sha256``: of the diff as pipeline.kernel.series reads it, so no hash of the file.
+    """
 
     file: str
     subject: str
@@ -168,10 +171,14 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str, *, executable: bool = False) -> None:
-    """Write a file for anyone to read, whole or not at all. Raises InfraError where the disk is full.
+    """Write a file for anyone to read, whole or not at all. Raises InfraError where that fails.
 
     A console may hold bytes that are no UTF-8, read as lone surrogates: they are written as ``\\udcXX``,
     which in JSON reads back as what it was.
     """
-    write_atomic(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
-    path.chmod(0o755 if executable else 0o644)
+    try:
+        write_atomic(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        path.chmod(0o755 if executable else 0o644)
+    except OSError as err:
+        hint = "free the name, or choose another folder for the run"
+        raise InfraError(f"{path}: cannot write: {err.strerror}", hint=hint) from err

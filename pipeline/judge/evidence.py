@@ -12,7 +12,8 @@ from pipeline.study import Study, matches
 REQUIRED_NEEDS = ("build_id", "page_size", "config")
 RAN = frozenset({Outcome.PASSED, Outcome.FAILED})
 CLEAN_END = "poweroff"
-LOST_END = "lost"
+#: Ends of a boot (pipeline.guest.ends) that are the surroundings' doing: QEMU killed, a host too busy.
+INFRA_ENDS = frozenset({"lost", "timeout"})
 NOT_RUN = "not run"
 
 

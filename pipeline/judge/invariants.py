@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from pipeline.judge.evidence import CLEAN_END, LOST_END, Evidence, Spot, unmet
+from pipeline.judge.evidence import CLEAN_END, INFRA_ENDS, Evidence, Spot, unmet
 from pipeline.judge.model import Decision, Kind, Row, Verdict, worst
 from pipeline.observation import Boot, Cell, Outcome
 from pipeline.study import BUILT_IN, Invariant, Kernel, matches
 
 PRE_EXISTING = "pre-existing"
-#: Ends of a boot that are the kernel's doing; a clean one is ``poweroff``, ``lost`` is the surroundings'.
-DEATHS = frozenset({"panic", "oops", "hang", "lockup", "watchdog", "crash", "crashed", "reboot", "reset"})
+#: Ends of a boot (pipeline.guest.ends) that are the kernel's doing.
+DEATHS = frozenset({"panic", "oops", "hang", "watchdog", "exited-early"})
 #: A cell that ended so says itself what became of the guest.
 _TELLING = frozenset({Outcome.PANIC, Outcome.HANG, Outcome.TIMEOUT, Outcome.LOST})
 
@@ -167,7 +167,7 @@ def _boots_on(evidence: Evidence, kernel: Kernel, machine: str) -> Row:
 
 
 def _kernel_failed(boot: Boot) -> bool:
-    return bool(boot.failure) and boot.end != LOST_END
+    return bool(boot.failure) and boot.end not in INFRA_ENDS
 
 
 def _each_cell(
@@ -245,6 +245,8 @@ def _how_it_broke(cell: Cell) -> str:
 def _how_it_ended(evidence: Evidence, kernel: Kernel, boot: Boot) -> list[Row]:
     """A row for a boot that ended badly outside any cell, e.g. a panic between two cells."""
     if boot.failure or boot.end == CLEAN_END or unmet(boot):
+        return []
+    if boot.end in INFRA_ENDS:  # tells nothing of the kernel; the cells that it cost are lost or not run
         return []
     spots = evidence.planned(kernel.id)
     if any(cell.boot == boot.id and cell.outcome in _TELLING for spot in spots for cell in evidence.at(spot)):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from pipeline.errors import Exit
 from pipeline.judge import claims, invariants
-from pipeline.judge.evidence import LOST_END, Evidence
+from pipeline.judge.evidence import INFRA_ENDS, Evidence
 from pipeline.judge.model import (
     BuildFact,
     Control,
@@ -104,9 +104,22 @@ def _infra(evidence: Evidence, cells: list[Cell]) -> Iterable[str]:
             yield f"{kernel.id}: not built: {build.failure}"
         for machine in evidence.machines(kernel.id):
             boots = evidence.boots(kernel.id, machine)
-            if boots and all(boot.failure and boot.end == LOST_END for boot in boots):
-                yield f"{kernel.id}/{machine}: boot lost: {boots[0].failure}"
+            spoiled = [boot for boot in boots if boot.end in INFRA_ENDS]
+            if spoiled and _wanting(evidence, kernel.id, machine):
+                yield f"{kernel.id}/{machine}: {_spoiled(spoiled[0])}"
     yield from _baseline_missing(evidence)
+
+
+def _spoiled(boot: Boot) -> str:
+    """How a boot was spoiled, in one line."""
+    first = boot.failure.splitlines()[0] if boot.failure else "its cells after that did not run"
+    return f"boot {boot.id} ended as {boot.end}: {first}"
+
+
+def _wanting(evidence: Evidence, kernel: str, machine: str) -> bool:
+    """Whether a planned cell has no observation on a machine, so that a spoiled boot did cost something."""
+    spots = [spot for spot in evidence.planned(kernel) if spot.machine == machine]
+    return any(all(cell.outcome == Outcome.NOT_RUN for cell in evidence.at(spot)) for spot in spots)
 
 
 def _baseline_missing(evidence: Evidence) -> Iterable[str]:

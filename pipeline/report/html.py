@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipeline.judge.model import Decision, Row, Verdict
 from pipeline.report import pages
 from pipeline.report.cells import spots
-from pipeline.report.reproduce import command_of
+from pipeline.report.reproduce import command_of, study_path
 from pipeline.report.words import (
     EMULATOR,
     KIND,
@@ -96,7 +96,8 @@ def render(run: Run, files: Mapping[str, Sequence[str]]) -> str:
         emulator=EMULATOR,
         states=pages.STATES,
         base=base_version(run),
-        command=command_of(run).replace('"$study"', run.study.file),
+        study_path=study_path(run),
+        command=command_of(run).replace('"$study"', shlex.quote(study_path(run))),
     )
 
 

@@ -1,23 +1,29 @@
 """reproduce.sh: repeats the run, and says whether the same things were tested."""
 
 import shlex
+from pathlib import PurePath
 
 from pipeline.report.words import judgement_of, line
-from pipeline.run import Run
+from pipeline.run import KernelFact, Run
 
-#: Compares what a new run.json says of kernels with what this run had. Arguments: the file, then id=config=image.
+#: Compares what a new run.json says of kernels with what this run had. Arguments: the file, then what _hashes
+#: makes. Patches are compared here too, since their hash is of the diff as kpv reads it, not of the file.
 _COMPARE = """\
 import json, sys
 kernels = {k["id"]: k for k in json.load(open(sys.argv[1], encoding="utf-8"))["kernels"]}
 wrong = 0
 for entry in sys.argv[2:]:
-    name, config, image = entry.split("=")
-    found = kernels.get(name, {})
-    for what, want in (("config_sha256", config), ("image_sha256", image)):
-        got = found.get(what) or "none"
+    name, patches, config, image = entry.split("=")
+    kernel = kernels.get(name, {})
+    found = {
+        "series": ",".join(patch["sha256"] for patch in kernel.get("series", [])),
+        "config_sha256": kernel.get("config_sha256", ""),
+        "image_sha256": kernel.get("image_sha256", ""),
+    }
+    for (what, got), want in zip(found.items(), (patches, config, image)):
         if want and got != want:
             wrong = 1
-            print(f"{name}: {what}: expected {want}, found {got}", file=sys.stderr)
+            print(f"{name}: {what}: expected {want}, found {got or 'none'}", file=sys.stderr)
 sys.exit(3 if wrong else 0)
 """
 
@@ -26,13 +32,7 @@ def render(run: Run) -> str:
     """The script as text, for any POSIX sh. Exit codes are those of kpv; 3 also where a hash differs."""
     study = run.study
     command = command_of(run)
-    checks = "\n".join(
-        f'expect {patch.sha256} "$folder"/{shlex.quote(patch.file)}'
-        for patch in dict.fromkeys(patch for kernel in run.kernels for patch in kernel.series)
-    )
-    kernels = " ".join(
-        shlex.quote(f"{kernel.id}={kernel.config_sha256}={kernel.image_sha256}") for kernel in run.kernels
-    )
+    kernels = " ".join(shlex.quote(_hashes(kernel)) for kernel in run.kernels)
     return f"""#!/bin/sh
 # {line(study.content.title)}
 # Repeats run {line(run.id)} of {line(run.started)}; usage: sh reproduce.sh [STUDY.toml]
@@ -40,9 +40,10 @@ def render(run: Run) -> str:
 # made with: {line(run.host.qemu)}; {line(run.host.gcc)}; {line(run.host.os)}
 set -eu
 
-study=${{1:-{shlex.quote(study.file)}}}
+study=${{1:-}}
+[ -n "$study" ] || study={shlex.quote(study_path(run))}
 folder=$(dirname "$study")
-runs=${{KPV_RUNS:-runs}}
+runs={shlex.quote(_runs_folder(run))}
 
 expect() {{
     found=$(sha256sum "$2" | cut -d ' ' -f 1)
@@ -56,7 +57,6 @@ case " $version " in
 esac
 
 expect {study.sha256 or "unknown"} "$study"
-{checks}
 
 status=0
 {command} || status=$?
@@ -72,8 +72,39 @@ echo "reproduced: same inputs, same kernels, exit code $status"
 """
 
 
+def _hashes(kernel: KernelFact) -> str:
+    """``id=patch,patch=config=image``, each a SHA-256 in hex, or "" where it is not on record."""
+    patches = ",".join(patch.sha256 for patch in kernel.series)
+    return "=".join((kernel.id, patches, kernel.config_sha256, kernel.image_sha256))
+
+
 def command_of(run: Run) -> str:
     """The command line as it was given, with the study file as ``$study`` where it occurs."""
     words = list(run.command) or ["kpv", "validate", run.study.file]
     words[0] = "kpv"
-    return " ".join('"$study"' if word == run.study.file else shlex.quote(word) for word in words)
+    return " ".join('"$study"' if _names_study(run, word) else shlex.quote(word) for word in words)
+
+
+def study_path(run: Run) -> str:
+    """The study file as the command named it, so that a path of one machine does not end up in the script."""
+    for word in run.command[1:]:
+        if _names_study(run, word):
+            return word if PurePath(word).name == PurePath(run.study.file).name else str(PurePath(word, "study.toml"))
+    return run.study.file
+
+
+def _names_study(run: Run, word: str) -> bool:
+    """Whether a word of the command is the study file, or its folder, perhaps relative to where kpv was called."""
+    parts, file = PurePath(word).parts, PurePath(run.study.file)
+    return bool(parts) and any(path.parts[-len(parts) :] == parts for path in (file, file.parent))
+
+
+def _runs_folder(run: Run) -> str:
+    """What the command gave as ``--runs``, else kpv's own choice."""
+    words = list(run.command)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--runs" and following:
+            return following
+        if word.startswith("--runs="):
+            return word.removeprefix("--runs=")
+    return "runs"

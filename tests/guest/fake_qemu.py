@@ -40,10 +40,11 @@ class Qmp:
     def answer(self) -> None:
         for line in self.socket.makefile():
             request = json.loads(line)
+            identity = {"id": request["id"]} if "id" in request else {}
             if request["execute"] == "refuse":
-                self.say({"error": {"class": "GenericError", "desc": "no"}, "id": request.get("id")})
+                self.say({"error": {"class": "GenericError", "desc": "no"}, **identity})
             else:
-                self.say({"return": {}, "id": request.get("id")})
+                self.say({"return": {}, **identity})
 
 
 def main() -> None:

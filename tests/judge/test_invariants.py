@@ -183,6 +183,7 @@ def test_builds(fact, verdict, exit_code):
         ({"failure": "panic before SSH", "end": "panic", "needs": ()}, "FAIL"),
         ({"failure": "no marker within 60 s", "end": "hang", "needs": ()}, "FAIL"),
         ({"failure": "QEMU was killed", "end": "lost", "needs": ()}, "INCONCLUSIVE"),
+        ({"failure": "the host was too busy", "end": "timeout", "needs": ()}, "INCONCLUSIVE"),
     ],
 )
 def test_boots(changes, verdict):
@@ -205,12 +206,22 @@ def test_a_boot_that_was_lost_and_then_succeeded_counts_as_booted():
 
 
 @pytest.mark.parametrize(
-    ("end", "verdict"), [("panic", "FAIL"), ("hang", "FAIL"), ("lost", "INCONCLUSIVE"), ("", "INCONCLUSIVE")]
+    ("end", "verdict"), [("panic", "FAIL"), ("hang", "FAIL"), ("exited-early", "FAIL"), ("", "INCONCLUSIVE")]
 )
 def test_a_boot_that_dies_between_two_cells_is_not_overlooked(end, verdict):
     boots = [a_boot("v2/max", end=end) if b.id == "v2-max" else b for b in all_boots(STUDY)]
     found = decision(judged(STUDY, boots=boots), "v2", "completes")
     assert (found.verdict, "outside any cell" in found.reason) == (verdict, True)
+
+
+@pytest.mark.parametrize("end", ["lost", "timeout"])
+def test_a_boot_spoiled_by_the_surroundings_costs_the_cells_it_did_not_run_and_no_more(end):
+    boots = [a_boot("v2/max", end=end) if b.id == "v2-max" else b for b in all_boots(STUDY)]
+    assert judged(STUDY, boots=boots).exit_code == 0
+    fewer = judged(STUDY, without(all_cells(STUDY), CELL), boots)
+    assert kernel(fewer, "v2").verdict == "INCONCLUSIVE"
+    assert fewer.exit_code == 3
+    assert [line.split(":")[0] for line in fewer.infra] == ["v2/max"]
 
 
 def test_a_boot_that_dies_in_a_cell_is_told_once():

@@ -17,7 +17,7 @@ from pipeline.errors import InfraError
 from pipeline.observation import Check, Need, Step
 from pipeline.report import html, junit, ktap, markdown, pages, reproduce, text
 from pipeline.report.words import clean, cut, numbers
-from tests.judge.builders import a_boot, a_study, all_boots, all_cells, with_cell, without
+from tests.judge.builders import a_boot, a_study, all_boots, all_cells, with_cell
 from tests.report.builders import SCENARIOS, a_realistic_run, a_run
 
 CELL = "v2/max/full.64k"
@@ -66,7 +66,12 @@ def changed(name=CELL, *, study=None, **changes):
 
 @pytest.fixture(scope="module")
 def realistic():
-    return a_realistic_run()
+    return a_realistic_run(scenarios=("full", "twice", "hole", "zram-cow", "gup"))
+
+
+@pytest.fixture(scope="module")
+def page(realistic):
+    return Page(html.render(realistic, {}))
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +145,7 @@ def test_the_text_puts_a_failure_with_its_reason_before_what_passes():
 # report.html
 
 
-def test_the_page_is_well_nested_and_names_its_language(realistic):
-    page = Page(html.render(realistic, {}))
+def test_the_page_is_well_nested_and_names_its_language(page):
     assert ("html", {"lang": "en"}) in page.tags
     assert {"header", "main", "nav", "footer"} <= {tag for tag, _ in page.tags}
 
@@ -149,13 +153,15 @@ def test_the_page_is_well_nested_and_names_its_language(realistic):
 def test_the_page_fetches_nothing_and_runs_nothing(realistic, hostile):
     for run in (realistic, hostile):
         files = {cell.name: [f"cells/{cell.name}/ktap.txt"] for cell in run.cells}
-        page = Page(html.render(run, files))
+        rendered = html.render(run, files)
+        page = Page(rendered)
         tags = {tag for tag, _ in page.tags}
         assert tags.isdisjoint({"script", "iframe", "object", "embed", "form", "base", "svg", "img"})
         assert page.all("src") == page.all("srcset") == page.all("style") == []
         assert all(href.startswith(("#", "./")) or href == "data:," for href in page.all("href"))
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
-        assert "url(" not in html.render(run, files) and "@import" not in html.render(run, files)
+        assert "url(" not in rendered
+        assert "@import" not in rendered
 
 
 def test_a_file_name_cannot_become_a_link_elsewhere():
@@ -178,8 +184,7 @@ def test_what_a_guest_printed_is_text_without_control_characters(hostile):
     assert not set(rendered) & {"\x00", "\x08", "\x1b", "\ufffe"}
 
 
-def test_every_link_inside_the_page_has_its_target_and_ids_are_unique(realistic):
-    page = Page(html.render(realistic, {}))
+def test_every_link_inside_the_page_has_its_target_and_ids_are_unique(page):
     ids = page.all("id")
     assert len(ids) == len(set(ids))
     inside = {href[1:] for href in page.all("href") if href.startswith("#")}
@@ -187,15 +192,14 @@ def test_every_link_inside_the_page_has_its_target_and_ids_are_unique(realistic)
     assert len(inside) > 100  # the evidence does lead to cells
 
 
-def test_headings_go_down_one_level_at_a_time(realistic):
-    levels = [int(tag[1]) for tag, _ in Page(html.render(realistic, {})).tags if tag in ("h1", "h2", "h3", "h4")]
+def test_headings_go_down_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_every_table_has_a_caption_and_every_header_a_scope(realistic):
-    page = Page(html.render(realistic, {}))
+def test_every_table_has_a_caption_and_every_header_a_scope(page):
     tags = [tag for tag, _ in page.tags]
     assert tags.count("table") == tags.count("caption") > 3
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
@@ -355,15 +359,10 @@ def test_markdown_tells_each_kernel_and_the_numbers_of_its_claims():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder with the run's inputs and a kpv that records an equal run."""
+    """A folder with the run's study and a kpv that records an equal run."""
 
     def make(run, **kernel_changes):
         (tmp_path / "study.toml").write_text("x")
-        for kernel in run.kernels:
-            for patch in kernel.series:
-                path = tmp_path / patch.file
-                path.parent.mkdir(exist_ok=True)
-                path.write_text("y")
         kernels = [{**k.model_dump(mode="json"), **kernel_changes} for k in run.kernels]
         new = tmp_path / "runs" / "new"
         new.mkdir(parents=True)
@@ -380,14 +379,9 @@ def checkout(tmp_path):
 
 
 def hashed(run):
-    """The run with the true hashes of the files that ``checkout`` makes."""
+    """The run with the true hash of the study that ``checkout`` makes."""
     x = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-    y = "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
-    kernels = tuple(
-        k.model_copy(update={"series": tuple(p.model_copy(update={"sha256": y}) for p in k.series)})
-        for k in run.kernels
-    )
-    return run.model_copy(update={"study": run.study.model_copy(update={"sha256": x}), "kernels": kernels})
+    return run.model_copy(update={"study": run.study.model_copy(update={"sha256": x})})
 
 
 def sh(script: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -402,6 +396,16 @@ def test_reproduce_repeats_the_command_and_confirms_hashes_and_exit_code(checkou
     assert (result.returncode, "reproduced" in result.stdout) == (0, True), result.stderr
 
 
+def test_reproduce_names_the_study_as_the_command_did_not_as_this_machine_does():
+    run = a_run(command=("/usr/bin/kpv", "validate", "patches/x", "--runs=out dir"))
+    run = run.model_copy(update={"study": run.study.model_copy(update={"file": "/home/me/kpv/patches/x/study.toml"})})
+    script = reproduce.render(run)
+    assert "study=patches/x/study.toml" in script
+    assert "kpv validate \"$study\" '--runs=out dir'" in script
+    assert "runs='out dir'" in script
+    assert "/home/me" not in script + html.render(run, {}) + text.render(run) + markdown.render(run)
+
+
 def test_reproduce_refuses_another_study(checkout):
     result = sh(checkout(a_run()))
     assert (result.returncode, "study.toml: expected sha256 555" in result.stderr) == (2, True)
@@ -410,6 +414,11 @@ def test_reproduce_refuses_another_study(checkout):
 def test_reproduce_tells_a_kernel_that_came_out_differently(checkout):
     result = sh(checkout(hashed(a_run()), image_sha256="9" * 64))
     assert (result.returncode, "image_sha256: expected 222" in result.stderr) == (3, True)
+
+
+def test_reproduce_tells_a_patch_that_is_another(checkout):
+    result = sh(checkout(hashed(a_run()), series=[{"sha256": "8" * 64}]))
+    assert (result.returncode, "v2: series: expected 777" in result.stderr) == (3, True)
 
 
 def test_reproduce_tells_another_exit_code(checkout):
@@ -451,7 +460,7 @@ def test_the_same_run_gives_the_same_bytes_and_an_unjudged_run_is_judged_first(t
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises((InfraError, OSError)) as caught:
+    with pytest.raises(InfraError) as caught:
         report.write_all(a_run(), tmp_path / "file", {})
     assert "file" in str(caught.value)
 
@@ -463,7 +472,6 @@ def test_a_run_with_nothing_in_it_is_reported_as_inconclusive_in_every_form():
     assert "? INCONCLUSIVE" in Page(html.render(run, {})).text
     assert "not ok 1 base" in ktap.render(run)
     assert ElementTree.fromstring(junit.render(run)).get("errors") != "0"
-    assert without(run.cells) == []
 
 
 # Words

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.guest import machine
+from pipeline.guest.machine import MachineError
+
+PROFILES = Path(__file__).parents[2] / "qemu"
+GOOD = 'id = "m"\ncpu = "max"\nhardware_dbm = true\n'
+
+
+@pytest.mark.parametrize("name", machine.names(PROFILES))
+def test_the_shipped_profiles_load(name):
+    assert machine.load(PROFILES, name).id == name
+
+
+def test_the_shipped_profiles_cover_hardware_and_software_dirty_state():
+    assert machine.load(PROFILES, "max").hardware_dbm
+    assert not machine.load(PROFILES, "a57").hardware_dbm
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "smp = 9\n", "m.toml:4: smp: Input should be less than or equal to 8, found 9"),
+        (GOOD + "\n# a comment\nmemory = 1\n", "m.toml:6: memory: unknown key, found 1"),
+        ('id = "m"\ncpu = "max"\n', "m.toml:1: hardware_dbm: required key is missing"),
+        (GOOD + 'granule = "8k"\n', "m.toml:4: granule: Input should be '4k', '16k' or '64k', found '8k'"),
+        (GOOD.replace('"max"', '"max -smp 4"'), "m.toml:2: cpu: String should match pattern"),
+        (GOOD.replace('"m"', '"n"'), "m.toml:1: id: expected 'm', as the file is named, found 'n'"),
+        ("id = ", "m.toml: not valid TOML"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_line(tmp_path, text, message):
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(MachineError) as told:
+        machine.load(tmp_path, "m")
+    assert f"{tmp_path}/{message}" in told.value.message
+
+
+def test_an_unknown_machine_is_told_with_those_there_are():
+    with pytest.raises(MachineError, match="machine 'z80'") as told:
+        machine.load(PROFILES, "z80")
+    assert "a57" in told.value.hint and "max" in told.value.hint
+
+
+def test_page_size_follows_the_granule(tmp_path):
+    (tmp_path / "m.toml").write_text(GOOD + 'granule = "64k"\n')
+    assert machine.load(tmp_path, "m").page_size == 65536
