@@ -110,7 +110,7 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
             started=_iso(started),
             finished=_iso(datetime.now(UTC)),
             command=options.command,
-            study=runs.StudyFact(file=str(study.path), sha256=_sha256(study.path), content=study),
+            study=runs.StudyFact(file=_as_seen(study.path), sha256=_sha256(study.path), content=study),
             host=_host(ready),
             kernels=tuple(_kernel_fact(recipe, ready, kernels[recipe.kernel.id]) for recipe in ready.recipes),
             machines={machine.id: machine.model_dump(mode="json") for machine in ready.machines},
@@ -303,6 +303,11 @@ def _first_line(command: list[str]) -> str:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _as_seen(path: Path) -> str:
+    """A path as the caller would name it: relative to the working folder if it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _iso(at: datetime) -> str:

@@ -42,7 +42,6 @@ set -eu
 
 study=${{1:-}}
 [ -n "$study" ] || study={shlex.quote(study_path(run))}
-folder=$(dirname "$study")
 runs={shlex.quote(_runs_folder(run))}
 
 expect() {{
@@ -50,13 +49,11 @@ expect() {{
     [ "$found" = "$1" ] || {{ echo "$2: expected sha256 $1, found $found" >&2; exit 2; }}
 }}
 
+wanted={shlex.quote(f"kpv {run.kpv}")}
 version=$(kpv --version)
-case " $version " in
-    *" "{shlex.quote(run.kpv)}" "*) ;;
-    *) echo "expected kpv {line(run.kpv)}, found $version" >&2; exit 2 ;;
-esac
+[ "$version" = "$wanted" ] || {{ echo "expected $wanted, found $version" >&2; exit 2; }}
 
-expect {study.sha256 or "unknown"} "$study"
+expect {shlex.quote(study.sha256 or "unknown")} "$study"
 
 status=0
 {command} || status=$?

@@ -29,6 +29,7 @@ class Qmp:
         self.socket.connect(path)
         self.say({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": ""},
                           "capabilities": []}})  # fmt: skip
+        self.ready = threading.Event()
         threading.Thread(target=self.answer, daemon=True).start()
 
     def say(self, message: object) -> None:
@@ -38,13 +39,25 @@ class Qmp:
         self.say({"event": name, "data": data, "timestamp": {"seconds": int(time.time()), "microseconds": 0}})
 
     def answer(self) -> None:
-        for line in self.socket.makefile():
-            request = json.loads(line)
-            identity = {"id": request["id"]} if "id" in request else {}
-            if request["execute"] == "refuse":
-                self.say({"error": {"class": "GenericError", "desc": "no"}, **identity})
-            else:
-                self.say({"return": {}, **identity})
+        text = ""
+        while chunk := self.socket.recv(65536).decode():
+            text += chunk  # requests come without a line end; they are JSON one after the other
+            while text.strip():
+                try:
+                    request, end = json.JSONDecoder().raw_decode(text.lstrip())
+                except ValueError:
+                    break
+                text = text.lstrip()[end:]
+                self.reply(request)
+
+    def reply(self, request: dict[str, object]) -> None:
+        identity = {"id": request["id"]} if "id" in request else {}
+        if request["execute"] == "refuse":
+            self.say({"error": {"class": "GenericError", "desc": "no"}, **identity})
+        else:
+            self.say({"return": {}, **identity})
+        if request["execute"] == "qmp_capabilities":
+            self.ready.set()
 
 
 def main() -> None:
@@ -57,6 +70,7 @@ def main() -> None:
     if scenario["then"] == "refuse":
         sys.exit("qemu: -cpu: unknown")
     qmp = Qmp(option("-chardev", "path", "id=qmp"))
+    qmp.ready.wait()  # QEMU sends no event before, and the console's text is to meet a VM that listens
     with Path(option("-chardev", "path", "id=console")).open("w", buffering=1) as console:
         for line in scenario["console"].splitlines(keepends=True):
             console.write(line)
