@@ -89,6 +89,7 @@ def write_atomic(path: Path, text: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as out:
                 out.write(text)
+            os.chmod(name, 0o644)  # mkstemp's files are private; a store may be shared
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

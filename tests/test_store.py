@@ -148,7 +148,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def _slow(root: str) -> None:
     def make(folder: Path) -> None:
         time.sleep(0.2)
-        with open(f"{root}.made", "a") as log:
+        with Path(f"{root}.made").open("a") as log:
             log.write("x")
 
     Store(Path(root)).artifact("k", {"n": 1}, make, subject="s")

@@ -25,7 +25,7 @@ from pipeline.guest.qmp import Qmp
 from pipeline.guest.shell import Completed, Shell, ShellLost, wait_connect
 
 _PORT_TRIES = 5
-#: Seconds for the rest of a panic's text to arrive: registers, call trace, end line.
+#: Seconds for an end to show, and for the rest of a panic's text to arrive.
 _SETTLE = 1.0
 
 
@@ -132,6 +132,12 @@ class VM:
         """Let the virtual CPUs go on. Raises QmpError."""
         self.qmp.command("cont")
 
+    def kill(self) -> None:
+        """End QEMU now, from any thread; who waits for the guest is told QemuLost. Leaving the context cleans up."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     # What is known of it.
 
     def findings(self) -> list[Finding]:
@@ -151,6 +157,10 @@ class VM:
 
     def failure(self) -> ends.VmEnded:
         """The end that what is seen now amounts to, for the phase under way."""
+        # A QEMU that ends closes its connections first and is gone a moment later.
+        moment = Deadline(_SETTLE)
+        while not self.over() and not moment.expired:
+            time.sleep(0.01)
         if self.over():
             self._settle()
         lines = self.console.lines
@@ -251,9 +261,7 @@ class VM:
             time.sleep(0.01)
 
     def _kill(self) -> None:
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
         self._process.wait()
         self.console.close()
 

@@ -175,7 +175,7 @@ def build(
 
     def make(folder: Path) -> None:
         with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=kernel_id, emit=emit) as held:
-            slot = worktree.update(held, source, overlay)
+            slot = worktree.update(held, source, overlay, request=inputs["config"])
             _build(job, slot, folder, inputs, series)
 
     ok = False
@@ -210,7 +210,7 @@ def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, An
             write_atomic(dot_config, config)
         command = job.make(slot, f"-j{len(os.sched_getaffinity(0)) + 1}", "-Otarget", "Image")
         _make_image(job, slot, command, hashlib.sha256(config.encode()).hexdigest())
-    worktree.succeeded(slot)
+    worktree.succeeded(slot, request=inputs["config"])
     with disk_full_told(folder):
         _collect(slot, folder)
         facts = {

@@ -106,7 +106,7 @@ def text_of(requested: Requested) -> str:
 
 def values(config_text: str) -> dict[str, str]:
     """Option -> value of a .config or /proc/config.gz text; what is not set is left out."""
-    return dict((match[1], match[2]) for line in config_text.splitlines() if (match := _SET.fullmatch(line.strip())))
+    return {match[1]: match[2] for line in config_text.splitlines() if (match := _SET.fullmatch(line.strip()))}
 
 
 def verify(requested: Requested, config_text: str, tree: Path | None) -> list[Missing]:

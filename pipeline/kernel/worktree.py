@@ -97,8 +97,10 @@ def hold(source: SourceTree, *, cache: Path, study_id: str, kernel_id: str, emit
         os.close(lock)
 
 
-def update(slot: Slot, source: SourceTree, overlay: Overlay) -> Slot:
+def update(slot: Slot, source: SourceTree, overlay: Overlay, *, request: str) -> Slot:
     """Make the slot's tree the source with the overlay; seed a new slot's objects from the nearest other one.
+
+    ``request``: digest of the config request; a slot that was built for the same one is nearer than any other.
 
     Raises DiskFull. Killed anywhere, the next call mends what is half done.
     """
@@ -108,7 +110,7 @@ def update(slot: Slot, source: SourceTree, overlay: Overlay) -> Slot:
             (slot.path / "building").unlink()
         want = overlay.digests()
         if not (slot.path / "state.json").exists():
-            _create(slot, source, want)
+            _create(slot, source, want, request)
         have = _state(slot.path)
         changed = tuple(sorted(_difference(have, want)))
         shadowing = _shadowing(want, source)
@@ -130,15 +132,16 @@ def building(slot: Slot) -> Iterator[None]:
     """Marks the objects as being made; the mark stays only where this process is killed."""
     mark = slot.path / "building"
     mark.touch()
+    _built(slot).unlink(missing_ok=True)
     try:
         yield
     finally:
         mark.unlink(missing_ok=True)
 
 
-def succeeded(slot: Slot) -> None:
-    """Say that the objects are of the files as they are: other slots may start from them."""
-    _built(slot).touch()
+def succeeded(slot: Slot, *, request: str) -> None:
+    """Say that the objects are of the files as they are and of this request: other slots may start from them."""
+    write_atomic(_built(slot), request)
 
 
 def affected(slot: Slot) -> int:
@@ -178,7 +181,7 @@ def remove(slot: Path) -> bool:
     return True
 
 
-def _create(slot: Slot, source: SourceTree, want: State) -> None:
+def _create(slot: Slot, source: SourceTree, want: State, request: str) -> None:
     """A new tree: the source, or what the seed's tree has, with its objects and every mtime kept."""
     new = slot.path / "new"
     for left in (slot.tree, new):
@@ -189,7 +192,7 @@ def _create(slot: Slot, source: SourceTree, want: State) -> None:
     if (new / OBJECTS).exists():
         raise UserError(f"{source.description}: has a folder {OBJECTS}/, where kpv builds", hint="rename that folder")
     state: State = {}
-    seed = _nearest(slot, want)
+    seed = _nearest(slot, want, request)
     if seed is not None:
         with _shared(seed) as free:
             if free and _seedable(seed):
@@ -215,11 +218,14 @@ def _seed(seed: Path, new: Path, state: State, slot: Slot) -> None:
         shutil.copyfile(seed / "warnings.json", slot.warnings)
 
 
-def _nearest(slot: Slot, want: State) -> Path | None:
-    """The built slot of the same source whose files differ least."""
+def _nearest(slot: Slot, want: State, request: str) -> Path | None:
+    """The built slot of the same source that leaves least to compile: another config touches more than a file does."""
+
+    def distance(other: Path) -> tuple[bool, int]:
+        return (other / "built").read_text() != request, len(_difference(_state(other), want))
+
     others = [path.parent for path in sorted(slot.path.parent.glob("*/state.json")) if path.parent != slot.path]
-    built = [other for other in others if _seedable(other)]
-    return min(built, key=lambda other: len(_difference(_state(other), want)), default=None)
+    return min((other for other in others if _seedable(other)), key=distance, default=None)
 
 
 def _seedable(slot: Path) -> bool:

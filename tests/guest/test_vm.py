@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -229,6 +230,22 @@ def test_stop_and_cont_reach_qemu_and_a_refusal_is_an_error(vm):
         guest.cont()
         with pytest.raises(QmpError, match="refuse"):
             guest.qmp.command("refuse")
+
+
+def test_a_connection_that_breaks_before_qemu_is_gone_is_no_hang(vm):
+    """QEMU's sockets close some ms before its exit status is there."""
+    with vm(READY, "hang") as guest:
+        ready(guest)
+        threading.Timer(0.2, guest.kill).start()
+        with pytest.raises(ends.QemuLost, match="SIGKILL"), guest.doing("running a.4k"):
+            raise ShellLost("the connection to the guest broke")
+
+
+def test_kill_from_another_thread_ends_who_waits_as_lost(vm):
+    with vm(BOOTING, "hang") as guest:
+        threading.Timer(0.2, guest.kill).start()
+        with pytest.raises(ends.QemuLost, match="SIGKILL"):
+            guest.wait_ready(Deadline(30))
 
 
 def test_leaving_the_context_leaves_no_process_and_no_file(vm):

@@ -1,7 +1,6 @@
 """Builds of the fake tree, end to end: what is compiled again, what fails and how it is told."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -119,7 +118,7 @@ def test_nothing_is_written_through_hard_links(
     tree = bench.tree().path
     before, user = listing(tree), listing(bench.linux)
     bench.build(bench.patch("a.patch", SPLIT))
-    assert os.stat(tree / "mm/util.c").st_nlink > 1, "the slot shares files with the pristine tree"
+    assert (tree / "mm/util.c").stat().st_nlink > 1, "the slot shares files with the pristine tree"
     bench.build(kernel="stock")
     bench.build()
     assert listing(tree) == before
@@ -180,6 +179,14 @@ def test_a_compile_error_names_kernel_file_and_line(bench: Bench) -> None:
     assert not caught.value.__cause__
     made = bench.build(bench.patch("bad.patch", SPLIT), kernel="v2")
     assert b"split = 4" in made.image.read_bytes()
+
+
+def test_a_seed_of_the_same_config_is_nearer_than_one_of_the_same_files(bench: Bench) -> None:
+    patch = bench.patch("a.patch", SPLIT)
+    bench.build(kernel="stock")
+    bench.build(patch, kernel="other", request="CONFIG_OFF=y\n")
+    bench.build(patch, kernel="v2")
+    assert bench.compiled() == ["mm/madvise.c"]
 
 
 def test_a_slot_whose_build_failed_seeds_nobody(bench: Bench) -> None:
@@ -275,9 +282,9 @@ Bench(Path({folder!r}), Path({linux!r})).build("hang.patch")
 """
 
 
-def _hanging(bench: Bench) -> subprocess.Popen[bytes]:
+def _hanging(bench: Bench, how: str) -> subprocess.Popen[bytes]:
     """A kpv process whose compiler hangs, with an object half written."""
-    bench.patch("hang.patch", {"mm/util.c": ("return 0;", "return 0;\n#pragma hang")})
+    bench.patch("hang.patch", {"mm/util.c": ("return 0;", "return 0;\n#pragma " + how)})
     half = bench.slot() / "tree/o/mm/util.o"
     script = textwrap.dedent(CHILD).format(
         paths=[str(FAKE.parent.parent)], folder=str(bench.folder), linux=str(bench.linux)
@@ -295,7 +302,7 @@ def _running(folder: Path) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+            if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(folder):
                 found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
@@ -312,7 +319,7 @@ def _gone(folder: Path, seconds: float) -> bool:
 
 
 def test_ctrl_c_ends_the_whole_process_group_and_keeps_no_half_artifact(bench: Bench) -> None:
-    child = _hanging(bench)
+    child = _hanging(bench, "hang")
     child.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in child.communicate(timeout=15)[1]
     assert _gone(bench.folder, 1), _running(bench.folder)
@@ -323,7 +330,7 @@ def test_ctrl_c_ends_the_whole_process_group_and_keeps_no_half_artifact(bench: B
 
 
 def test_a_killed_build_is_resumed_without_its_half_made_objects(bench: Bench) -> None:
-    child = _hanging(bench)
+    child = _hanging(bench, "stall")
     child.kill()
     child.communicate()
     assert _gone(bench.folder, 10), "make must not go on without kpv"

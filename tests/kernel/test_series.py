@@ -1,7 +1,6 @@
 """Series: what is read, what is refused, and how a patch that does not apply is told."""
 
 import base64
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -284,4 +283,4 @@ def test_the_scratch_folder_is_gone(tmp_path: Path, tree: SourceTree, monkeypatc
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     _apply(tmp_path, tree, GOOD)
     _told(tmp_path, tree, GOOD, GOOD)
-    assert os.listdir(tmp_path / "temp") == []
+    assert list((tmp_path / "temp").iterdir()) == []
