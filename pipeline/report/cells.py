@@ -10,6 +10,7 @@ from pipeline.judge.model import Verdict
 from pipeline.observation import Cell, Outcome, Pages, Step
 from pipeline.report.words import cut
 from pipeline.run import Run
+from pipeline.study import Study, matches
 
 #: Of a log in the page; the rest is in the run's folder.
 LOG_LINES, LOG_CHARS = 120, 12_000
@@ -86,7 +87,6 @@ def spots(run: Run, verdicts: Mapping[str, tuple[Verdict, str]], files: Mapping[
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in run.cells:
         groups.setdefault((cell.machine, f"{cell.scenario}.{cell.variant}"), []).append(cell)
-    named = _named_counters(run)
     found, number, logged = [], 0, 0
 
     def place(key: tuple[str, str]) -> tuple[int, str, int, str]:
@@ -104,7 +104,7 @@ def spots(run: Run, verdicts: Mapping[str, tuple[Verdict, str]], files: Mapping[
             logged += bool(logs)
             paths = tuple(files.get(cell.name, ()))
             shown.append(Shown(cell, f"c{number}", verdict, reason, _checks(cell), logs, paths))
-        counters, zeros = _counters(cells, named)
+        counters, zeros = _counters(cells, _named_counters(study, scenario))
         title = titles.get(scenario, "not in the study")
         found.append(Spot(machine, scenario, title, tuple(shown), counters, zeros, _pages(cells)))
     return found
@@ -131,10 +131,12 @@ def _logs(cell: Cell) -> tuple[Log, ...]:
     return tuple(Log(name, *cut(text, lines=lines, chars=chars)) for name, text, lines, chars in texts if text.strip())
 
 
-def _named_counters(run: Run) -> set[str]:
-    """Counters that a claim names: shown even where they are 0 on every kernel."""
+def _named_counters(study: Study, scenario: str) -> set[tuple[str, str]]:
+    """(step, counter) pairs that a claim on ``<scenario>.<variant>`` names: shown even where they are 0 everywhere."""
     names = set()
-    for claim in run.study.content.claim:
+    for claim in study.claim:
+        if not any(matches(scenario, glob) for glob in claim.scenarios):
+            continue
         for text in (claim.candidate, claim.baseline):
             try:
                 tree = ast.parse(" ".join(text.split()), mode="eval")
@@ -142,11 +144,11 @@ def _named_counters(run: Run) -> set[str]:
                 continue
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                    names.add(f"{node.value.id}.{node.attr}")
+                    names.add((claim.step, f"{node.value.id}.{node.attr}"))
     return names
 
 
-def _counters(cells: list[Cell], named: set[str]) -> tuple[tuple[CounterRow, ...], int]:
+def _counters(cells: list[Cell], named: set[tuple[str, str]]) -> tuple[tuple[CounterRow, ...], int]:
     """Counters side by side, and how many were left off as 0 on every kernel."""
     per_cell = [_steps(cell) for cell in cells]
     rows, zeros = [], 0
@@ -155,7 +157,7 @@ def _counters(cells: list[Cell], named: set[str]) -> tuple[tuple[CounterRow, ...
         counters = dict.fromkeys(name for one in values for name in one)
         for counter in counters:
             numbers = [one.get(counter) for one in values]
-            if counter not in named and not any(numbers):
+            if (key, counter) not in named and not any(numbers):
                 zeros += 1
                 continue
             shown = tuple("–" if number is None else str(number) for number in numbers)

@@ -70,7 +70,9 @@ def main() -> None:
     if scenario["then"] == "refuse":
         sys.exit("qemu: -cpu: unknown")
     qmp = Qmp(option("-chardev", "path", "id=qmp"))
-    qmp.ready.wait()  # QEMU sends no event before, and the console's text is to meet a VM that listens
+    qmp.ready.wait()  # QEMU sends no event before
+    while not (here / "go").exists():  # the play is for a VM that has started
+        time.sleep(0.005)
     with Path(option("-chardev", "path", "id=console")).open("w", buffering=1) as console:
         for line in scenario["console"].splitlines(keepends=True):
             console.write(line)
