@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import InfraError
 from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageStarted
-from pipeline.guest import console, keys, rootfs, runner
+from pipeline.guest import console, keys, rootfs, runner, trace
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End, KernelEnd, VmEnded
 from pipeline.guest.machine import Machine
@@ -31,7 +31,6 @@ BOOT_LIMIT = 120.0
 #: Seconds for placing probes and reading the guest's facts.
 SETUP_LIMIT = 60.0
 POWEROFF_LIMIT = 30.0
-TRACE_FILE = "/tmp/trace.dat"
 #: Characters kept of one cell's trace or console; the boot's files hold everything.
 EXCERPT = 200_000
 
@@ -109,7 +108,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
             if results and results[-1].end is not None:
                 boot.end = results[-1].end.end
             else:
-                _fetch_trace(vm, job)
+                (job.workdir / "trace.dat").write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
                 boot.end = vm.poweroff(Deadline(POWEROFF_LIMIT))
     except VmEnded as err:
         if stop.is_set():
@@ -244,16 +243,6 @@ def _blame_leftovers(cells: list[Cell], lines: list[str], boot: Boot) -> None:
         cells[-1].console_findings.extend(f"outside any cell: {finding}" for finding in left)
     elif left:
         boot.failure = boot.failure or "; ".join(left)
-
-
-def _fetch_trace(vm: VM, job: BootJob) -> None:
-    """The whole boot's trace as trace.dat, which trace-cmd and KernelShark read."""
-    deadline = Deadline(SETUP_LIMIT)
-    done = vm.run(f"cd /tmp && trace-cmd extract -o {TRACE_FILE}", deadline=deadline, phase="extracting the trace")
-    if done.exit_status:
-        raise InfraError(f"trace-cmd extract failed in the guest: {done.text.strip()[-300:]}")
-    data = vm.run(f"cat {TRACE_FILE}", deadline=deadline, phase="fetching the trace").output
-    (job.workdir / "trace.dat").write_bytes(data)
 
 
 def _traces(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TextIO
 from pipeline import report, results
 from pipeline.events import Emit, Event
 from pipeline.kernel.build import BuildError, KernelArtifact
-from pipeline.observation import Cell
+from pipeline.observation import Cell, Outcome
 from pipeline.run import Run
 from pipeline.store import Store
 
@@ -93,6 +93,13 @@ def cell_files(folder: Path, cell: Cell) -> None:
     for name, field in CELL_FILES.items():
         if text := getattr(cell, field):
             (home / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def without_files(cell: Cell) -> Cell:
+    """The cell as run.json keeps it: the texts of one that passed are in its files alone."""
+    if cell.outcome is not Outcome.PASSED or cell.console_findings or cell.malformed:
+        return cell
+    return cell.model_copy(update=dict.fromkeys(CELL_FILES.values(), ""))
 
 
 def _links(folder: Path, cell: Cell) -> dict[str, str]:

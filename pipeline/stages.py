@@ -126,6 +126,7 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
                 runfolder.boot_files(folder / "boots" / boot.id, options.store, boot.id)
             for cell in run.cells:
                 runfolder.cell_files(folder, cell)
+            run = run.model_copy(update={"cells": [runfolder.without_files(cell) for cell in run.cells]})
             runfolder.write(run, folder)
         return Result(run, folder)
 

@@ -55,6 +55,8 @@ def command_line(
         "nokaslr",  # addresses in traces and page tables are those of vmlinux
         "oops=panic",  # a kernel that oopsed holds locks; what would run after it shows nothing
         "printk.devkmsg=on",  # markers come through /dev/kmsg, which drops lines in a hurry otherwise
+        # Joining a cgroup, making one and placing a probe each wait for a grace period, 10 ms and more by the tick.
+        "rcupdate.rcu_expedited=1",
         *machine.append,
         *append,
     ]

@@ -154,6 +154,7 @@ def _entries(found: list[packages.Package], scripts: Mapping[str, bytes]) -> lis
 
 
 #: One ``mount -a`` makes them all: a process per mount would cost the boot 50 ms under emulation.
+#: favordynmods: a task joins a cgroup in 1 ms instead of 40, for it need not wait for an RCU grace period.
 FSTAB = """\
 proc /proc proc nosuid 0 0
 sysfs /sys sysfs nosuid 0 0
@@ -162,7 +163,7 @@ tmpfs /tmp tmpfs mode=1777 0 0
 tmpfs /run tmpfs mode=755 0 0
 debugfs /sys/kernel/debug debugfs defaults 0 0
 tracefs /sys/kernel/tracing tracefs defaults 0 0
-cgroup2 /sys/fs/cgroup cgroup2 defaults 0 0
+cgroup2 /sys/fs/cgroup cgroup2 favordynmods 0 0
 """
 
 

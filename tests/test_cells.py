@@ -1,0 +1,179 @@
+"""Which cells run again, and in how many boots: with a VM that is played by a function."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import cells, exercise, plan, resources
+from pipeline.events import CellFinished, StageStarted
+from pipeline.exercise import BootJob, BootOutcome
+from pipeline.guest import machine
+from pipeline.observation import Boot, Cell, Need, Outcome
+from pipeline.store import Store
+from tests.judge.builders import NEEDS, a_study
+
+GUEST = cells.Guest(initrd=(), rootfs_sha256="2" * 64, programs={"free": "3" * 64}, qemu_version="QEMU 10")
+
+
+class Vm:
+    """Plays exercise.run: every cell passes, unless told otherwise by its job."""
+
+    def __init__(self) -> None:
+        self.jobs: list[BootJob] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.fails_to_boot = False
+        self.needs: tuple[Need, ...] = NEEDS
+
+    def __call__(self, job: BootJob, emit, *, stop: threading.Event) -> BootOutcome:
+        self.jobs.append(job)
+        emit(StageStarted(stage="boot", subject=job.kernel, why=job.why))
+        boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, end="poweroff", needs=list(self.needs))
+        job.workdir.mkdir(parents=True)
+        (job.workdir / "console.log").write_text("kpv: ready\n")
+        if self.fails_to_boot:
+            boot.failure = "booting: Kernel panic"
+            return BootOutcome(boot, ())
+        done = []
+        for spec in job.specs:
+            outcome = self.outcomes.get(spec.name, Outcome.PASSED)
+            done.append(
+                Cell(
+                    kernel=spec.kernel,
+                    machine=spec.machine,
+                    scenario=spec.scenario,
+                    variant=spec.variant,
+                    outcome=outcome,
+                    boot=job.id,
+                )
+            )
+            if outcome in (Outcome.PANIC, Outcome.HANG, Outcome.LOST):
+                break
+        return BootOutcome(boot, tuple(done))
+
+
+@pytest.fixture
+def vm(monkeypatch: pytest.MonkeyPatch) -> Vm:
+    made = Vm()
+    monkeypatch.setattr(exercise, "run", made)
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path, vm: Vm):
+    """Run v2 on both machines; returns cells by name, boots, and the events."""
+    count = 0
+
+    def exercise_all(*, image: str = "1" * 64, fresh: bool = False):
+        nonlocal count
+        count += 1
+        events = []
+        pairs = [
+            cells.Pair(
+                kernel="v2",
+                machine=machine.load(resources.folder("qemu"), name),
+                image=tmp_path / "Image",
+                image_sha256=image,
+                build_id="12",
+                requested={},
+            )
+            for name in ("max", "a57")
+        ]
+        boots, done = cells.exercise_all(
+            a_study(),
+            pairs,
+            GUEST,
+            store=Store(tmp_path / "store"),
+            workdir=tmp_path / f"run{count}" / "boots",
+            jobs=2,
+            fresh=fresh,
+            emit=events.append,
+        )
+        return {cell.name: cell for cell in done}, boots, events
+
+    return exercise_all
+
+
+def test_one_boot_a_machine_serves_all_cells(run, vm):
+    done, boots, _ = run()
+    assert set(done) == {s.name for m in ("max", "a57") for s in plan.cells(a_study(), "v2", m)}
+    assert len(vm.jobs) == len(boots) == 2
+
+
+def test_nothing_changed_boots_nothing_and_gives_the_same(run, vm):
+    before, boots, _ = run()
+    vm.jobs.clear()
+    after, again, events = run()
+    assert vm.jobs == []
+    assert after == before
+    assert sorted(b.id for b in again) == sorted(b.id for b in boots)
+    assert all(event.cached for event in events if isinstance(event, CellFinished))
+
+
+def test_another_image_runs_all_again_and_says_why(run, vm):
+    run()
+    vm.jobs.clear()
+    run(image="9" * 64)
+    assert len(vm.jobs) == 2
+    assert vm.jobs[0].why == "3 of 3 cells: image: 11111111 -> 99999999"
+
+
+def test_fresh_runs_all_again_and_records_the_new(run, vm):
+    run()
+    vm.jobs.clear()
+    done, _, _ = run(fresh=True)
+    assert len(vm.jobs) == 2
+    assert {cell.boot.split("-")[0] for cell in run()[0].values()} == {"run2"}
+    assert {cell.boot.split("-")[0] for cell in done.values()} == {"run2"}
+
+
+@pytest.mark.parametrize("end", [Outcome.PANIC, Outcome.HANG])
+def test_a_cell_that_ends_its_vm_costs_one_more_boot_and_no_other_cell(run, vm, end):
+    vm.outcomes["v2/max/full.128k"] = end
+    done, boots, _ = run()
+    assert done["v2/max/full.128k"].outcome is end
+    assert done["v2/max/fork.64k"].outcome is Outcome.PASSED
+    assert len(boots) == 3
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LOST, Outcome.HANG, Outcome.TIMEOUT, Outcome.SKIPPED])
+def test_what_proves_nothing_lasting_is_run_again(run, vm, outcome):
+    vm.outcomes["v2/max/fork.64k"] = outcome
+    run()
+    vm.jobs.clear()
+    vm.outcomes.clear()
+    done, _, _ = run()
+    assert [spec.name for job in vm.jobs for spec in job.specs] == ["v2/max/fork.64k"]
+    assert done["v2/max/fork.64k"].outcome is Outcome.PASSED
+
+
+def test_a_kernel_that_does_not_boot_leaves_its_cells_not_run_after_one_try(run, vm):
+    vm.fails_to_boot = True
+    done, boots, _ = run()
+    assert {cell.outcome for cell in done.values()} == {Outcome.NOT_RUN}
+    assert {cell.reason for cell in done.values()} == {"booting: Kernel panic"}
+    assert len(boots) == 2
+
+
+def test_cells_of_a_boot_with_an_unmet_precondition_are_not_recorded(run, vm):
+    vm.needs = (*NEEDS, Need(what="hardware_dirty_bit", ok=False, want="used", got="not used"))
+    run()
+    vm.jobs.clear()
+    run()
+    assert len(vm.jobs) == 2
+
+
+def test_an_error_in_one_pair_stops_the_other(run, vm, monkeypatch):
+    stopped = threading.Event()
+
+    def failing(job, emit, *, stop):
+        if job.machine.id == "max":
+            raise RuntimeError("seeded")
+        assert stop.wait(10)
+        stopped.set()
+        raise exercise.Stopped("given up")
+
+    monkeypatch.setattr(exercise, "run", failing)
+    with pytest.raises(RuntimeError, match="seeded"):
+        run()
+    assert stopped.is_set()

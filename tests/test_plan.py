@@ -1,0 +1,96 @@
+"""Which cells a study has, what each depends on, and what narrowing leaves."""
+
+import pytest
+
+from pipeline import plan
+from pipeline.errors import UserError
+from pipeline.store import key_of
+from tests.judge.builders import a_study
+
+
+def test_the_cells_of_a_kernel_on_a_machine_follow_the_study():
+    names = [spec.name for spec in plan.cells(a_study(), "v2", "max")]
+    assert names == ["v2/max/full.64k", "v2/max/full.128k", "v2/max/fork.64k"]
+
+
+def test_a_scenario_may_be_kept_to_some_machines():
+    study = a_study(
+        scenario=[
+            {"id": "full", "title": "f", "program": "p", "fixture": "f", "variants": ["64k"], "machines": ["a57"]},
+            {"id": "fork", "title": "f", "program": "p", "fixture": "f", "variants": ["64k"]},
+        ]
+    )
+    assert [spec.job for spec in plan.cells(study, "v2", "max")] == ["fork.64k"]
+
+
+def test_the_guest_is_asked_for_exactly_one_test():
+    spec = plan.cells(a_study(), "v2", "max")[0]
+    assert spec.argv == ("/kpv/bin/free", "-r", "free.64k.full")
+
+
+GIVEN = {
+    "image_sha256": "1" * 64,
+    "machine": {"cpu": "max"},
+    "qemu": ["QEMU 10", "-cpu"],
+    "rootfs_sha256": "2" * 64,
+    "program_sha256": "3" * 64,
+}
+
+
+def key(spec: plan.CellSpec, study=None, **changes: object) -> str:
+    return key_of("cell", plan.cell_inputs(spec, **{**GIVEN, **changes}, study=study or a_study()))
+
+
+def test_a_cell_depends_on_everything_that_can_change_it():
+    study = a_study()
+    spec, other = plan.cells(study, "v2", "max")[:2]
+    keys = {
+        key(spec),
+        key(other),
+        key(plan.cells(study, "base", "max")[0]),
+        key(spec, image_sha256="9" * 64),
+        key(spec, machine={"cpu": "a57"}),
+        key(spec, qemu=["QEMU 11", "-cpu"]),
+        key(spec, rootfs_sha256="9" * 64),
+        key(spec, program_sha256="9" * 64),
+        key(spec, study=a_study(probe=[{"id": "x", "symbol": "y"}])),
+        key(spec, study=a_study(tracepoints=["a:b"])),
+    }
+    assert len(keys) == 10
+    assert key(spec) == key(spec)
+
+
+def test_a_cell_does_not_depend_on_claims_or_titles():
+    spec = plan.cells(a_study(), "v2", "max")[0]
+    assert key(spec) == key(spec, study=a_study(title="another", claim=[]))
+
+
+def test_narrowing_keeps_the_baseline_and_drops_what_has_no_scenario_left():
+    study = a_study(
+        kernel=[
+            {"id": "base", "role": "baseline"},
+            {"id": "v2", "expect": {"verdict": "FAIL", "failing": ["no-split"]}},
+            {"id": "merged"},
+        ]
+    )
+    small = plan.narrow(study, kernels=("v2",), machines=("max",), scenarios=("fork",))
+    assert [kernel.id for kernel in small.kernel] == ["base", "v2"]
+    assert small.machines == ("max",)
+    assert [s.id for s in small.scenario] == ["fork"]
+    assert small.claim == ()
+    assert [i.id for i in small.invariant] == ["no-lost-write"]
+    assert {kernel.expect.verdict for kernel in small.kernel} == {"PASS"}
+    assert plan.narrow(study) == study
+
+
+def test_a_glob_narrows_variants_too():
+    small = plan.narrow(a_study(), scenarios=("*.64k",))
+    assert [(s.id, s.variants) for s in small.scenario] == [("full", ("64k",)), ("fork", ("64k",))]
+
+
+@pytest.mark.parametrize("option", ["kernels", "machines", "scenarios"])
+def test_an_unknown_name_is_told_with_those_there_are(option):
+    with pytest.raises(UserError) as err:
+        plan.narrow(a_study(), **{option: ("nosuch",)})
+    assert "nosuch" in err.value.message
+    assert err.value.hint
