@@ -1,10 +1,13 @@
 """From a study to its cells: what is to be run, and what each result depends on."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline import observation
 from pipeline.errors import UserError
-from pipeline.study import Claim, Invariant, Kernel, Known, Study, matches
+from pipeline.study import BUILT_IN, Claim, Invariant, Kernel, Known, Study, matches
+
+Entry = TypeVar("Entry", Claim, Invariant, Known)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,16 @@ def narrow(
         )
     left = [f"{s.id}.{v}" for s in kept for v in s.variants]
 
-    def remains(entry: Claim | Invariant | Known) -> bool:
-        return any(matches(name, glob) for glob in entry.scenarios for name in left)
+    def remaining(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        found = []
+        for entry in entries:
+            globs = tuple(glob for glob in entry.scenarios if any(matches(name, glob) for name in left))
+            if globs:
+                found.append(entry.model_copy(update={"scenarios": globs}))
+        return tuple(found)
 
+    claims, invariants = remaining(study.claim), remaining(study.invariant)
+    judged = {entry.id for entry in (*claims, *invariants)} | set(BUILT_IN)
     return study.model_copy(
         update={
             "kernel": tuple(
@@ -119,9 +129,9 @@ def narrow(
             ),
             "machines": tuple(m for m in study.machines if not machines or m in machines),
             "scenario": tuple(kept),
-            "claim": tuple(filter(remains, study.claim)),
-            "invariant": tuple(filter(remains, study.invariant)),
-            "known": tuple(filter(remains, study.known)),
+            "claim": claims,
+            "invariant": invariants,
+            "known": tuple(known for known in remaining(study.known) if known.of in judged),
         }
     )
 

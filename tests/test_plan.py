@@ -5,6 +5,7 @@ import pytest
 from pipeline import plan
 from pipeline.errors import UserError
 from pipeline.store import key_of
+from pipeline.study import Study
 from tests.judge.builders import a_study
 
 
@@ -86,6 +87,16 @@ def test_narrowing_keeps_the_baseline_and_drops_what_has_no_scenario_left():
 def test_a_glob_narrows_variants_too():
     small = plan.narrow(a_study(), scenarios=("*.64k",))
     assert [(s.id, s.variants) for s in small.scenario] == [("full", ("64k",)), ("fork", ("64k",))]
+
+
+def test_a_narrowed_study_is_a_sound_study():
+    study = a_study(
+        invariant=[{"id": "no-lost-write", "title": "No lost write", "scenarios": ["full.*", "fork.*"]}],
+        known=[{"id": "k", "of": "no-split", "scenarios": ["full.*"], "explanation": "e"}],
+    )
+    for scenarios in (("fork",), ("full",), ("full.128k",)):
+        small = plan.narrow(study, scenarios=scenarios)
+        assert Study.model_validate(small.model_dump(by_alias=True)) == small
 
 
 @pytest.mark.parametrize("option", ["kernels", "machines", "scenarios"])

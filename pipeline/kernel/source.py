@@ -4,6 +4,7 @@ The pristine tree is shared by every kernel made from it (hard links), so
 nothing may ever write to it.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -14,6 +15,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock
@@ -249,12 +251,21 @@ def _untar(
     warning; the warning is an error here.
     """
     argv = ["tar", "--extract", "--file=-", "--no-same-owner", "--no-same-permissions", *options]
-    errors = into.parent / "tar.errors"
-    with errors.open("wb") as sink:
-        process = subprocess.Popen(
-            argv, cwd=into, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=clean_env(), start_new_session=True
-        )
-        assert process.stdin is not None
+    process = subprocess.Popen(
+        argv,
+        cwd=into,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean_env(),
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    words = process.stderr
+    # Not into a file: the disk that tar writes to may be full.
+    with ThreadPoolExecutor(1) as listener:
+        heard = listener.submit(lambda: b"".join(collections.deque(iter(words.readline, b""), maxlen=500)))
         done = 0
         try:
             try:
@@ -269,8 +280,8 @@ def _untar(
         except BaseException:
             end_group(process)
             raise
-    said = errors.read_text(errors="replace")
-    errors.unlink()
+        said = heard.result().decode(errors="replace")
+    words.close()
     if "No space left" in said or "quota exceeded" in said:
         raise DiskFull(into, detail=said[-2000:])
     lines = [line for line in said.splitlines() if line.strip()]
