@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import plan
 from pipeline.errors import Exit
-from pipeline.events import Event, StageStarted
+from pipeline.events import CellFinished, Event, StageStarted
 from pipeline.observation import Outcome
 from pipeline.stages import Result
 from pipeline.study import Study
@@ -86,12 +86,14 @@ def test_a_workload_that_never_ends_fails_completes(bench: Bench, with_patches):
     assert "full_cover.64k" in hung.reason or "5 s" in hung.reason
 
 
-def test_a_qemu_killed_from_outside_is_infrastructure_and_no_verdict(shipped: Study, bench: Bench):
+@pytest.mark.parametrize("moment", ["before the first cell", "among the cells"])
+def test_a_qemu_killed_from_outside_is_infrastructure_and_no_verdict(shipped: Study, bench: Bench, moment: str):
     study = narrowed(plan.narrow(shipped, kernels=("merged",)), "full_cover*", "rearm_*")
     killed = threading.Event()
 
     def emit(event: Event) -> None:
-        if isinstance(event, StageStarted) and event.stage == "exercise" and not killed.is_set():
+        early = isinstance(event, StageStarted) and event.stage == "exercise"
+        if (early if moment == "before the first cell" else isinstance(event, CellFinished)) and not killed.is_set():
             killed.set()
             for child in psutil.Process().children(recursive=True):
                 if child.name().startswith(QEMU[:15]):
@@ -101,10 +103,12 @@ def test_a_qemu_killed_from_outside_is_infrastructure_and_no_verdict(shipped: St
     result = bench.validate(study)
     assert killed.is_set()
     assert result.exit_code is Exit.INFRA
-    lost = [cell for cell in result.run.cells if cell.outcome is Outcome.LOST]
-    assert lost
-    assert "SIGKILL" in lost[0].reason
     assert "FAIL" not in {k.verdict for k in result.run.judgement.kernels}
+    assert any("SIGKILL" in problem for problem in result.run.judgement.infra)
+    assert "lost" in {boot.end for boot in result.run.boots}
+    spoiled = {cell.outcome for cell in result.run.cells} - {Outcome.PASSED}
+    assert spoiled <= {Outcome.LOST, Outcome.NOT_RUN}
+    assert spoiled
 
 
 class Recorder(list):
