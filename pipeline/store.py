@@ -102,6 +102,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._swept: set[str] = set()
 
     def artifact(
         self,
@@ -191,7 +192,13 @@ class Store:
             raise
 
     def _sweep(self, kind: str) -> None:
-        """Remove what killed processes left half made; what is being made now is locked, and stays."""
+        """Remove what killed processes left half made; what is being made now is locked, and stays.
+
+        Once is enough: who dies later is swept by the next process.
+        """
+        if kind in self._swept:
+            return
+        self._swept.add(kind)
         for left in self.root.glob(f"{kind}/{_MAKING}*"):
             lock = self._lock(kind, left.name.removeprefix(_MAKING))
             try:
