@@ -6,14 +6,16 @@
  *
  *	# kpv {"rec":"step","name":"free","ret":0,...}
  *
- * so it stays an ordinary kselftest where nobody listens. Each record leaves
- * in one write(), thus lines of several processes never interleave. A counter
+ * so it stays an ordinary kselftest where nobody listens. Whole records leave
+ * in one write(), thus lines of several processes never interleave; see
+ * kpv_end() for how long one may wait for company. A counter
  * that this kernel does not have (or a probe that nobody placed or armed) is
  * null, never 0.
  *
- * All buffers are static and touched by kpv_open(); file descriptors stay open
- * and are read with pread(). A snapshot therefore allocates nothing, maps
- * nothing and faults nothing in the region under test.
+ * All buffers are static, and what a snapshot needs of them is touched by
+ * kpv_open() and a first snapshot; file descriptors stay open and are read with
+ * pread(). Later snapshots therefore allocate nothing, map nothing and fault
+ * nothing in the region under test.
  */
 #ifndef KPV_OBS_H
 #define KPV_OBS_H
@@ -40,7 +42,8 @@
 #define KPV_PROBES	64
 #define KPV_MAX_PAGES	4096
 #define KPV_TEXT	65536
-#define KPV_LINE	32768
+#define KPV_LINE	16384
+#define KPV_SMAPS_READ	640
 
 /* Bits of /proc/kpageflags, include/uapi/linux/kernel-page-flags.h. */
 #define KPV_KPF_LOCKED		0
@@ -71,7 +74,7 @@ static const char * const kpv_vmstat_names[] = {
 	"nr_anon_transparent_hugepages",
 };
 
-/* hugepages-<N>kB/stats/, summed over all N. */
+/* hugepages-<N>kB/stats/, summed over all N: see kpv_read_mthp(). */
 static const char * const kpv_mthp_names[] = {
 	"anon_fault_alloc", "anon_fault_fallback", "anon_fault_fallback_charge", "swpout",
 	"swpout_fallback", "split", "split_failed", "split_deferred", "nr_anon",
@@ -81,6 +84,11 @@ static const char * const kpv_mthp_names[] = {
 static const char * const kpv_smaps_names[] = {
 	"Rss", "Shared_Clean", "Shared_Dirty", "Private_Clean", "Private_Dirty", "Referenced",
 	"Anonymous", "LazyFree", "AnonHugePages", "Swap",
+};
+
+enum kpv_mthp_index {
+	KPV_MTHP_NR_ANON = 8,
+	KPV_MTHP_NR_ANON_PARTIALLY_MAPPED,
 };
 
 #define KPV_COUNT(a)	(sizeof(a) / sizeof((a)[0]))
@@ -119,7 +127,9 @@ static struct {
 	size_t page_size;
 	char *drain;
 	int vmstat, smaps, pagemap, kpageflags, kprobe_profile;
-	int mthp[KPV_ORDERS][KPV_NR_MTHP];
+	/* All counters of one size, and nr_anon of the others with its sum at the start. */
+	int mthp[KPV_NR_MTHP], others[KPV_ORDERS];
+	int64_t others_at_open;
 	/* Which counter a line of /proc/vmstat holds, -1 for none: its order is fixed. */
 	int vmstat_line[512];
 	/* Which probe a line of kprobe_profile holds, -1 for none; see kpv_open_probes(). */
@@ -127,19 +137,29 @@ static struct {
 	char probe_name[KPV_PROBES][48];
 	int probes;
 	char text[KPV_TEXT];
-	char line[KPV_LINE];
-	size_t len;
 	uint64_t pagemap_buf[KPV_MAX_PAGES];
 	uint64_t flags_buf[KPV_MAX_PAGES];
 	char states[KPV_MAX_PAGES + 1];
 } kpv;
 
+/*
+ * Records on their way out. A test that shares it with the process that waits
+ * for it loses none of them, however it ends: see kpv_flush() there.
+ */
+struct kpv_out {
+	size_t len;
+	char line[KPV_LINE];
+};
+
+static struct kpv_out kpv_own_out;
+static struct kpv_out *kpv_out = &kpv_own_out;
+
 /* ---- one JSON record a line ---- */
 
 static inline void kpv_putc(char c)
 {
-	if (kpv.len < KPV_LINE)
-		kpv.line[kpv.len++] = c;
+	if (kpv_out->len < KPV_LINE)
+		kpv_out->line[kpv_out->len++] = c;
 }
 
 static inline void kpv_raw(const char *s)
@@ -197,27 +217,43 @@ static inline void kpv_key(const char *key)
 	kpv_putc(':');
 }
 
+/* What waits goes out; each write wakes the reader, which costs more than the test's own work. */
+static inline void kpv_flush(void)
+{
+	ssize_t ret;
+
+	if (!kpv_out->len)
+		return;
+	do {
+		ret = write(STDOUT_FILENO, kpv_out->line, kpv_out->len);
+	} while (ret < 0 && errno == EINTR);
+	if (ret != (ssize_t)kpv_out->len)
+		abort();
+	kpv_out->len = 0;
+}
+
 static inline void kpv_begin(const char *rec)
 {
-	kpv.len = 0;
+	if (kpv_out->len > KPV_LINE / 2)
+		kpv_flush();
 	kpv_raw("# kpv {\"rec\":");
 	kpv_string(rec);
 }
 
-/* A line that does not fit is sent cut off: the observer reports it as malformed. */
-static inline void kpv_end(void)
+/*
+ * Parameters, preconditions that are met and checks that hold may wait for the
+ * next record, but never beyond the start of a step (where a kernel may die) or
+ * the end of the test, see struct kpv_out. A line that does not fit is sent cut
+ * off: the observer reports it as malformed.
+ */
+static inline void kpv_end(bool may_wait)
 {
-	ssize_t ret;
-
 	kpv_putc('}');
-	if (kpv.len == KPV_LINE)
-		kpv.len--;
-	kpv.line[kpv.len++] = '\n';
-	do {
-		ret = write(STDOUT_FILENO, kpv.line, kpv.len);
-	} while (ret < 0 && errno == EINTR);
-	if (ret != (ssize_t)kpv.len)
-		abort();
+	if (kpv_out->len > KPV_LINE - 1)
+		kpv_out->len = KPV_LINE - 1;
+	kpv_out->line[kpv_out->len++] = '\n';
+	if (!may_wait)
+		kpv_flush();
 }
 
 static inline void kpv_param(const char *name, int64_t value)
@@ -225,7 +261,7 @@ static inline void kpv_param(const char *name, int64_t value)
 	kpv_begin("param");
 	kpv_key(name);
 	kpv_int(value);
-	kpv_end();
+	kpv_end(true);
 }
 
 static inline bool kpv_need(const char *what, bool ok, int64_t want, int64_t got)
@@ -239,7 +275,7 @@ static inline bool kpv_need(const char *what, bool ok, int64_t want, int64_t got
 	kpv_raw("\",\"got\":\"");
 	kpv_int(got);
 	kpv_putc('"');
-	kpv_end();
+	kpv_end(ok);
 	return ok;
 }
 
@@ -259,7 +295,7 @@ bool kpv_check(const char *name, bool ok, const char *fmt, ...)
 	kpv_raw(ok ? ",\"ok\":true" : ",\"ok\":false");
 	kpv_key("detail");
 	kpv_string(detail);
-	kpv_end();
+	kpv_end(ok);
 	return ok;
 }
 
@@ -304,7 +340,7 @@ static inline char *kpv_next_line(char *s)
 static inline int kpv_index(const char * const *names, size_t nr, const char *s, size_t len)
 {
 	for (size_t i = 0; i < nr; i++)
-		if (strlen(names[i]) == len && !memcmp(names[i], s, len))
+		if (names[i][0] == s[0] && strlen(names[i]) == len && !memcmp(names[i], s, len))
 			return i;
 	return -1;
 }
@@ -323,22 +359,52 @@ static inline void kpv_read_vmstat(int64_t *out)
 			out[kpv.vmstat_line[nr]] = kpv_number(strchr(s, ' '));
 }
 
-static inline void kpv_read_mthp(int64_t *out)
+static inline int64_t kpv_read_int(int fd)
 {
 	char text[32];
 	ssize_t len;
 
+	if (fd < 0)
+		return KPV_NULL;
+	len = pread(fd, text, sizeof(text) - 1, 0);
+	if (len <= 0)
+		return KPV_NULL;
+	text[len] = '\0';
+	return kpv_number(text);
+}
+
+/* Anonymous folios of all sizes but the one of kpv_open(). */
+static inline int64_t kpv_read_others(void)
+{
+	int64_t sum = 0;
+
+	for (int order = 0; order < KPV_ORDERS; order++) {
+		int64_t value = kpv_read_int(kpv.others[order]);
+
+		if (value != KPV_NULL)
+			sum += value;
+	}
+	return sum;
+}
+
+/*
+ * Sums over all sizes. Only one size is enabled, and splits go to order 0, so
+ * that the events of other sizes cannot change: they have no folios. Should a
+ * kernel make some after all, nr_anon (which is read in all sizes) tells, and
+ * what can then no longer be known is null.
+ */
+static inline void kpv_read_mthp(int64_t *out)
+{
+	int64_t others = kpv_read_others();
+
 	for (size_t i = 0; i < KPV_NR_MTHP; i++) {
-		out[i] = KPV_NULL;
-		for (int order = 0; order < KPV_ORDERS; order++) {
-			if (kpv.mthp[order][i] < 0)
-				continue;
-			len = pread(kpv.mthp[order][i], text, sizeof(text) - 1, 0);
-			if (len <= 0)
-				continue;
-			text[len] = '\0';
-			out[i] = (out[i] == KPV_NULL ? 0 : out[i]) + kpv_number(text);
-		}
+		out[i] = kpv_read_int(kpv.mthp[i]);
+		if (out[i] == KPV_NULL)
+			continue;
+		if (i == KPV_MTHP_NR_ANON)
+			out[i] += others;
+		else if (others != kpv.others_at_open)
+			out[i] = KPV_NULL;
 	}
 }
 
@@ -369,31 +435,49 @@ static inline void kpv_read_probes(int64_t *out)
 /*
  * KiB, summed over all VMAs that lie in [base, base + len); KPV_NULL where no
  * VMA of it was found.
+ *
+ * The kernel walks the page tables of a VMA when its text is asked for, and
+ * goes on to the next VMA only while the reader wants more: read less than one
+ * VMA's text at a time, and stop where the range ends.
  */
 static inline void kpv_read_smaps(uintptr_t base, size_t len, int64_t *out)
 {
-	bool inside = false;
-	char *s, *colon, *end;
+	size_t have = 0, at = 0, found = 0;
+	bool inside = false, last = false;
 
 	for (size_t i = 0; i < KPV_NR_SMAPS; i++)
 		out[i] = KPV_NULL;
-	if (!len || !kpv_slurp(kpv.smaps))
+	if (!len || kpv.smaps < 0)
 		return;
-	for (s = kpv.text; s && *s; s = kpv_next_line(s)) {
-		if ((*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'f')) {
-			uintptr_t start = strtoull(s, &end, 16);
+	while (have < KPV_TEXT - KPV_SMAPS_READ) {
+		ssize_t ret = pread(kpv.smaps, kpv.text + have, KPV_SMAPS_READ, have);
+		char *line, *eol, *end;
 
-			inside = *end == '-' && start >= base && start < base + len;
+		if (ret < 0 && errno == EINTR)
 			continue;
-		}
-		if (!inside)
-			continue;
-		colon = strchr(s, ':');
-		if (colon) {
-			int i = kpv_index(kpv_smaps_names, KPV_NR_SMAPS, s, colon - s);
+		if (ret <= 0)
+			return;
+		have += ret;
+		for (; (eol = memchr(kpv.text + at, '\n', have - at)); at = eol + 1 - kpv.text) {
+			line = kpv.text + at;
+			*eol = '\0';
+			if ((*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f')) {
+				uintptr_t start = strtoull(line, &end, 16);
 
-			if (i >= 0)
-				out[i] = (out[i] == KPV_NULL ? 0 : out[i]) + kpv_number(colon + 1);
+				if (*end != '-' || start >= base + len)
+					return;
+				inside = start >= base;
+				last = strtoull(end + 1, NULL, 16) >= base + len;
+				found = 0;
+			} else if (inside && (end = strchr(line, ':'))) {
+				int i = kpv_index(kpv_smaps_names, KPV_NR_SMAPS, line, end - line);
+
+				if (i < 0)
+					continue;
+				out[i] = (out[i] == KPV_NULL ? 0 : out[i]) + kpv_number(end + 1);
+				if (++found == KPV_NR_SMAPS && last)
+					return;
+			}
 		}
 	}
 }
@@ -408,7 +492,9 @@ static inline void kpv_drain(void)
 	madvise(kpv.drain, kpv.page_size, MADV_FREE);
 }
 
-static inline int kpv_open_fmt(const char *fmt, ...)
+/* Open for reading, relative to the directory: a long path costs, component by component. */
+static inline __attribute__((format(printf, 2, 3)))
+int kpv_open_at(int dir, const char *fmt, ...)
 {
 	char path[160];
 	va_list ap;
@@ -416,7 +502,42 @@ static inline int kpv_open_fmt(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(path, sizeof(path), fmt, ap);
 	va_end(ap);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	return openat(dir, path, O_RDONLY | O_CLOEXEC);
+}
+
+/* The largest order of an anonymous folio: that of a PMD, with page tables of 8-byte entries. */
+static inline int kpv_max_order(size_t page_size)
+{
+	int order = __builtin_ctzl(page_size / 8);
+
+	return order < KPV_ORDERS ? order : KPV_ORDERS - 1;
+}
+
+static inline int kpv_thp_dir(void)
+{
+	return open("/sys/kernel/mm/transparent_hugepage", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The counters of the one order that the test enables; of the largest if it enables none. */
+static inline void kpv_open_mthp(int enabled)
+{
+	int max = kpv_max_order(kpv.page_size), own = enabled ? enabled : max;
+	int root = kpv_thp_dir(), stats;
+	char path[64];
+
+	for (int order = 0; order < KPV_ORDERS; order++) {
+		kpv.others[order] = -1;
+		if (order && order <= max && order != own)
+			kpv.others[order] = kpv_open_at(root, "hugepages-%zukB/stats/nr_anon",
+							(kpv.page_size << order) / 1024);
+	}
+	snprintf(path, sizeof(path), "hugepages-%zukB/stats", (kpv.page_size << own) / 1024);
+	stats = openat(root, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < KPV_NR_MTHP; i++)
+		kpv.mthp[i] = kpv_open_at(stats, "%s", kpv_mthp_names[i]);
+	close(stats);
+	close(root);
+	kpv.others_at_open = kpv_read_others();
 }
 
 /*
@@ -427,23 +548,25 @@ static inline int kpv_open_fmt(const char *fmt, ...)
 static inline void kpv_open_probes(void)
 {
 	static const char * const roots[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
-	char *s, *name, armed;
+	char *s, *name, all = 'X', armed;
+	int root = -1, fd = -1;
 	size_t nr = 0, len;
-	int fd = -1;
-	size_t r;
 
 	memset(kpv.probe_line, -1, sizeof(kpv.probe_line));
 	kpv.kprobe_profile = -1;
-	for (r = 0; r < KPV_COUNT(roots) && fd < 0; r++) {
-		fd = kpv_open_fmt("%s/kprobe_events", roots[r]);
-		if (fd >= 0)
-			kpv.kprobe_profile = kpv_open_fmt("%s/kprobe_profile", roots[r]);
+	for (size_t r = 0; r < KPV_COUNT(roots) && fd < 0; r++) {
+		close(root);
+		root = open(roots[r], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		fd = kpv_open_at(root, "kprobe_events");
 	}
-	if (fd < 0)
-		return;
-	r--;
-	kpv_slurp(fd);
+	if (fd < 0 || !kpv_slurp(fd))
+		goto out;
 	close(fd);
+	kpv.kprobe_profile = kpv_open_at(root, "kprobe_profile");
+	/* 1: all of the group, 0: none, X: some. */
+	fd = kpv_open_at(root, "events/kpv/enable");
+	if (fd < 0 || pread(fd, &all, 1, 0) != 1 || (all != '0' && all != '1'))
+		all = 'X';
 	for (s = kpv.text; s && *s && nr < KPV_COUNT(kpv.probe_line); s = kpv_next_line(s), nr++) {
 		name = strchr(s, ':');
 		if (!name || strncmp(name, ":kpv/", 5) || kpv.probes == KPV_PROBES)
@@ -454,42 +577,48 @@ static inline void kpv_open_probes(void)
 			continue;
 		memcpy(kpv.probe_name[kpv.probes], name, len);
 		kpv.probe_name[kpv.probes][len] = '\0';
-		fd = kpv_open_fmt("%s/events/kpv/%s/enable", roots[r], kpv.probe_name[kpv.probes]);
-		armed = '0';
-		if (fd >= 0) {
-			if (pread(fd, &armed, 1, 0) != 1)
+		armed = all;
+		if (all == 'X') {
+			int enable = kpv_open_at(root, "events/kpv/%s/enable",
+						 kpv.probe_name[kpv.probes]);
+
+			if (enable < 0 || pread(enable, &armed, 1, 0) != 1)
 				armed = '0';
-			close(fd);
+			close(enable);
 		}
 		if (armed == '1')
 			kpv.probe_line[nr] = kpv.probes;
 		kpv.probes++;
 	}
+out:
+	close(fd);
+	close(root);
 }
 
-/* Open everything once; what is missing stays closed and reads as null. */
-static inline void kpv_open(void)
+/*
+ * Open everything once; what is missing stays closed and reads as null. order:
+ * the only size of folios that the test enables, 0 if none; pages: the longest
+ * range that it looks at.
+ */
+static inline void kpv_open(int order, size_t pages)
 {
 	size_t nr = 0;
 	char *s;
 
-	memset(&kpv, 0, sizeof(kpv));
 	kpv.page_size = sysconf(_SC_PAGESIZE);
 	kpv.drain = mmap(NULL, kpv.page_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (kpv.drain == MAP_FAILED)
+	if (kpv.drain == MAP_FAILED || pages > KPV_MAX_PAGES)
 		abort();
+	memset(kpv.pagemap_buf, 0, pages * sizeof(kpv.pagemap_buf[0]));
+	memset(kpv.flags_buf, 0, pages * sizeof(kpv.flags_buf[0]));
+	memset(kpv.states, 0, pages + 1);
 
-	kpv.vmstat = kpv_open_fmt("/proc/vmstat");
-	kpv.smaps = kpv_open_fmt("/proc/self/smaps");
-	kpv.pagemap = kpv_open_fmt("/proc/self/pagemap");
-	kpv.kpageflags = kpv_open_fmt("/proc/kpageflags");
-	for (int order = 0; order < KPV_ORDERS; order++)
-		for (size_t i = 0; i < KPV_NR_MTHP; i++)
-			kpv.mthp[order][i] = kpv_open_fmt("/sys/kernel/mm/transparent_hugepage/"
-							  "hugepages-%zukB/stats/%s",
-							  (kpv.page_size << order) / 1024,
-							  kpv_mthp_names[i]);
+	kpv.vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	kpv.smaps = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	kpv.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	kpv.kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	kpv_open_mthp(order);
 	kpv_open_probes();
 
 	memset(kpv.vmstat_line, -1, sizeof(kpv.vmstat_line));
@@ -507,6 +636,7 @@ static inline void kpv_open(void)
  */
 static inline void kpv_step_begin(struct kpv_step *step, const void *base, size_t len)
 {
+	kpv_flush();
 	memset(step, 0, sizeof(*step));
 	step->base = (uintptr_t)base;
 	step->len = len;
@@ -559,7 +689,7 @@ static inline void kpv_step_end(struct kpv_step *step, const char *name, long re
 	kpv_put_deltas("probe", probes, kpv.probes, step->before.probe, step->after.probe);
 	kpv_put_deltas("smaps", kpv_smaps_names, KPV_NR_SMAPS, step->before.smaps,
 		       step->after.smaps);
-	kpv_end();
+	kpv_end(false);
 }
 
 /* ---- page states ---- */
@@ -648,7 +778,7 @@ static inline void kpv_pages(const char *at, const char *region, const char *sta
 	kpv_string(region);
 	kpv_key("states");
 	kpv_string(states);
-	kpv_end();
+	kpv_end(false);
 }
 
 /*

@@ -31,11 +31,13 @@
 #endif
 
 #define MAX_PAGES	2048
+#define REGION_FOLIOS	4	/* at most, in any test */
 #define REGION_BASE	0x100000000000UL	/* 1 GiB apart: the VMAs never merge */
 #define REGION_SLOT	0x40000000UL
 #define REGION_ALIGN	0x200000UL
 #define CGROUP_ROOT	"/sys/fs/cgroup"
-#define THP_ROOT	"/sys/kernel/mm/transparent_hugepage"
+#define CGROUP_READY	CGROUP_ROOT "/kpv"
+#define CGROUP_LEFT	(4 << 20)
 
 enum page_class {
 	PAGE_KEPT,
@@ -57,6 +59,9 @@ static struct kpv_step step;
 
 static size_t psize;
 
+/* /proc/PID/pagemap of another process that maps the region, -1 if there is none. */
+static int sharer_pagemap = -1;
+
 FIXTURE(lazyfree)
 {
 	int order;
@@ -66,6 +71,7 @@ FIXTURE(lazyfree)
 	char thp_saved[KPV_ORDERS][16];
 	int64_t anon_before, partial_before;
 	char why[128];		/* set: a precondition is not met, skip */
+	struct kpv_out out;	/* here, for the harness shares it with us */
 };
 
 FIXTURE_VARIANT(lazyfree)
@@ -131,12 +137,32 @@ static inline bool file_read(const char *path, char *text, size_t size)
 	return true;
 }
 
+/* KiB of a line of /proc/meminfo, 0 if there is none. */
+static inline int64_t meminfo_kib(const char *name)
+{
+	char text[2048];
+	char *s;
+
+	if (!file_read("/proc/meminfo", text, sizeof(text)))
+		return 0;
+	s = strstr(text, name);
+	return s ? kpv_number(s + strlen(name)) : 0;
+}
+
 /* ---- folio sizes ---- */
 
-static inline bool thp_path(char *path, size_t size, int order)
+/* hugepages-<N>kB/enabled, to read and write; -1 if there is no such size or no right. */
+static inline int thp_open(int root, int order)
 {
-	snprintf(path, size, THP_ROOT "/hugepages-%zukB/enabled", (psize << order) / 1024);
-	return !access(path, W_OK);
+	char path[64];
+
+	snprintf(path, sizeof(path), "hugepages-%zukB/enabled", (psize << order) / 1024);
+	return openat(root, path, O_RDWR | O_CLOEXEC);
+}
+
+static inline bool thp_write(int fd, const char *value)
+{
+	return write(fd, value, strlen(value)) == (ssize_t)strlen(value);
 }
 
 /* "always [madvise] never" -> "madvise" */
@@ -155,47 +181,51 @@ static inline void thp_selected(const char *text, char *out, size_t size)
 	}
 }
 
-/* Let madvise'd regions have folios of one order only (0: none); remember the rest. */
+/* Let madvise'd regions have folios of one order only (0: none); remember what was changed. */
 static inline bool thp_select(FIX *self, int wanted)
 {
-	char path[128], text[64];
-	bool found = !wanted;
+	bool found = !wanted, ok = true;
+	int root = kpv_thp_dir();
+	char text[64], now[16];
+	ssize_t len;
 
-	for (int order = 1; order < KPV_ORDERS; order++) {
+	for (int order = 1; order <= kpv_max_order(psize); order++) {
 		const char *value = order == wanted ? "madvise" : "never";
+		int fd = thp_open(root, order);
 
-		if (!thp_path(path, sizeof(path), order) || !file_read(path, text, sizeof(text)))
+		if (fd < 0)
 			continue;
-		thp_selected(text, self->thp_saved[order], sizeof(self->thp_saved[order]));
-		if (strcmp(value, self->thp_saved[order]) && !file_write(path, value))
-			return false;
+		len = pread(fd, text, sizeof(text) - 1, 0);
+		text[len < 0 ? 0 : len] = '\0';
+		thp_selected(text, now, sizeof(now));
+		if (strcmp(value, now)) {
+			memcpy(self->thp_saved[order], now, sizeof(now));
+			ok &= thp_write(fd, value);
+		}
 		found |= order == wanted;
+		close(fd);
 	}
-	return found;
-}
-
-/* From now on faults give single pages: small folios next to what is mapped already. */
-static inline void thp_off(const FIX *self)
-{
-	char path[128];
-
-	if (self->order && thp_path(path, sizeof(path), self->order))
-		file_write(path, "never");
+	close(root);
+	return found && ok;
 }
 
 static inline void thp_restore(const FIX *self)
 {
-	char path[128], text[64], now[16];
+	int root = -1;
 
 	for (int order = 1; order < KPV_ORDERS; order++) {
-		if (!self->thp_saved[order][0] || !thp_path(path, sizeof(path), order))
+		int fd;
+
+		if (!self->thp_saved[order][0])
 			continue;
-		if (!file_read(path, text, sizeof(text)))
-			continue;
-		thp_selected(text, now, sizeof(now));
-		if (strcmp(now, self->thp_saved[order]))
-			file_write(path, self->thp_saved[order]);
+		if (root < 0)
+			root = kpv_thp_dir();
+		fd = thp_open(root, order);
+		if (fd >= 0)
+			thp_write(fd, self->thp_saved[order]);
+		close(fd);
 	}
+	close(root);
 }
 
 /* ---- data: every word of a page depends on page, generation and place ---- */
@@ -205,10 +235,8 @@ static inline uint64_t pattern(size_t page, unsigned int gen)
 	return (page + 1) * 0x9e3779b97f4a7c15ULL ^ (gen + 1) * 0xc2b2ae3d27d4eb4fULL;
 }
 
-static inline uint64_t pattern_word(uint64_t seed, size_t word)
-{
-	return (seed + word * 0xd6e8feb86659fd93ULL) | 1;
-}
+/* Word i of a page is (seed + i * PATTERN_STEP) | 1: never zero. */
+#define PATTERN_STEP 0xd6e8feb86659fd93ULL
 
 static inline uint64_t *page_words(const struct region *r, size_t page)
 {
@@ -217,10 +245,15 @@ static inline uint64_t *page_words(const struct region *r, size_t page)
 
 static inline void page_store(struct region *r, size_t page, unsigned int gen)
 {
-	uint64_t *words = page_words(r, page), seed = pattern(page, gen);
+	uint64_t *words = page_words(r, page), word = pattern(page, gen);
 
-	for (size_t i = 0; i < psize / sizeof(*words); i++)
-		words[i] = pattern_word(seed, i);
+	for (size_t i = 0; i < psize / sizeof(*words); i += 4) {
+		words[i] = word | 1;
+		words[i + 1] = (word + PATTERN_STEP) | 1;
+		words[i + 2] = (word + 2 * PATTERN_STEP) | 1;
+		words[i + 3] = (word + 3 * PATTERN_STEP) | 1;
+		word += 4 * PATTERN_STEP;
+	}
 }
 
 /* Write a page and remember that it must read so from now on. */
@@ -239,19 +272,23 @@ enum page_content {
 
 static inline enum page_content page_content(const struct region *r, size_t page)
 {
-	const volatile uint64_t *words = page_words(r, page);
-	uint64_t seed = pattern(page, r->gen[page]);
-	size_t nr = psize / sizeof(*words), data = 0, zero = 0;
+	const uint64_t *words = page_words(r, page);
+	uint64_t word = pattern(page, r->gen[page]), any = 0, differs = 0;
 
-	for (size_t i = 0; i < nr; i++) {
-		uint64_t word = words[i];
+	/* Somebody else may have changed it: read it anew, but freely within the page. */
+	__asm__ volatile("" ::: "memory");
+	for (size_t i = 0; i < psize / sizeof(*words); i += 4) {
+		uint64_t a = words[i], b = words[i + 1], c = words[i + 2], d = words[i + 3];
 
-		data += word == pattern_word(seed, i);
-		zero += !word;
+		any |= a | b | c | d;
+		differs |= (a ^ (word | 1)) | (b ^ ((word + PATTERN_STEP) | 1)) |
+			   (c ^ ((word + 2 * PATTERN_STEP) | 1)) |
+			   (d ^ ((word + 3 * PATTERN_STEP) | 1));
+		word += 4 * PATTERN_STEP;
 	}
-	if (data == nr)
+	if (!differs)
 		return CONTENT_DATA;
-	return zero == nr ? CONTENT_ZERO : CONTENT_OTHER;
+	return any ? CONTENT_OTHER : CONTENT_ZERO;
 }
 
 static inline bool page_right(const struct region *r, size_t page)
@@ -334,7 +371,7 @@ static inline bool region_map(FIX *self, struct region *r, size_t folios)
 	if (self->why[0])
 		return false;
 	r->pages = folios * self->nr;
-	if (r->pages > MAX_PAGES)
+	if (folios > REGION_FOLIOS || r->pages > MAX_PAGES)
 		abort();
 	kpv_param("folios", folios);
 	kpv_param("pages", r->pages);
@@ -415,22 +452,24 @@ static inline long region_free(META *_metadata, struct region *r, size_t first, 
  * QEMU sizes its TLB by use, at each full flush, and turns the TLBI of a page
  * into a full flush while it has 128 entries or fewer: a kernel that flushes
  * one page where it should flush eight then looks right. Let it grow: read
- * many pages and drop them, three times. Elsewhere this does nothing.
+ * many pages and take them away, which flushes all, three times. Elsewhere
+ * this does nothing.
  */
 static inline void grow_emulated_tlb(void)
 {
 	size_t pages = 512;
+	char *map = mmap(NULL, pages * psize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+			 -1, 0);
 
+	if (map == MAP_FAILED)
+		return;
 	for (int round = 0; round < 3; round++) {
-		char *map = mmap(NULL, pages * psize, PROT_READ,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-		if (map == MAP_FAILED)
-			return;
 		for (size_t i = 0; i < pages; i++)
 			(void)*(volatile char *)(map + i * psize);
-		munmap(map, pages * psize);
+		mprotect(map, pages * psize, PROT_NONE);
+		mprotect(map, pages * psize, PROT_READ);
 	}
+	munmap(map, pages * psize);
 }
 
 /*
@@ -489,35 +528,61 @@ static inline bool reclaim_write(const FIX *self, size_t bytes, const char *opti
 }
 
 /*
+ * Pages of the region in these states, here and in the other process, which may
+ * map what this one no longer does.
+ */
+static inline size_t region_count(const struct region *r, const char *letters)
+{
+	size_t nr = 0;
+
+	if (sharer_pagemap >= 0)
+		nr = count_states(kpv_states_of(sharer_pagemap, r->base, r->pages), letters);
+	return nr + count_states(region_states(r), letters);
+}
+
+/*
  * Reclaim what can be had without swapping (lazyfree folios are on the file
  * LRU) until no lazyfree page is left in the region. That is a precondition
- * of everything that is said about data afterwards.
+ * of everything that is said about data afterwards. No more is asked for than
+ * there is: the kernel tries seventeen times over to find the rest, and then
+ * waits for all CPUs to drain their batches.
  */
 static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, const char *name)
 {
 	char at[48];
-	size_t left = 0;
+	size_t left;
 
 	kpv_step_begin(&step, r->base, r->pages * psize);
-	for (int try = 0; try < 8; try++) {
-		if (!reclaim_write(self, r->pages * psize, " swappiness=0"))
-			reclaim_write(self, r->pages * psize, "");
-		left = count_states(region_states(r), "lLdD");
-		if (!left)
-			break;
+	left = region_count(r, "lLdD");
+	for (int try = 0; try < 8 && left; try++) {
+		if (!reclaim_write(self, left * psize, " swappiness=0"))
+			reclaim_write(self, left * psize, "");
+		left = region_count(r, "lLdD");
 	}
 	kpv_step_end(&step, name, 0, 0);
+	left = count_states(region_states(r), "lLdD");
 	snprintf(at, sizeof(at), "after-%s", name);
 	region_show(r, at);
 	return kpv_need("lazyfree_left", !left, 0, left);
 }
 
-/* Page out all that this process maps alone, then whatever the cgroup's LRUs yield. */
+/* Whether anything of the region is present in either process or may be in the swap cache. */
+static inline bool region_left(const struct region *r)
+{
+	return region_count(r, "aAlLdD?") ||
+	       (region_count(r, "s") && meminfo_kib("SwapCached:") > 0);
+}
+
+/*
+ * Page out all that this process maps alone, then whatever the cgroup's LRUs
+ * yield, if anything of the region is left.
+ */
 static inline void region_page_out(const FIX *self, struct region *r)
 {
 	kpv_step_begin(&step, r->base, r->pages * psize);
 	madvise(r->base, r->pages * psize, MADV_PAGEOUT);
-	reclaim_write(self, r->pages * psize, "");
+	if (region_left(r))
+		reclaim_write(self, r->pages * psize, "");
 	kpv_step_end(&step, "page-out", 0, 0);
 	region_show(r, "after-page-out");
 }
@@ -565,9 +630,13 @@ static inline size_t region_vmas(const struct region *r)
 	uintptr_t base = (uintptr_t)r->base;
 	size_t nr = 0;
 	char *s, *end;
+	int fd;
 
-	if (!kpv_slurp(kpv.smaps))
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return 0;
+	kpv_slurp(fd);
+	close(fd);
 	for (s = kpv.text; s && *s; s = kpv_next_line(s)) {
 		uintptr_t start = strtoull(s, &end, 16);
 
@@ -710,8 +779,7 @@ static inline void check_data(META *_metadata, const struct region *r)
 static inline void check_accounting(META *_metadata, const FIX *self, struct region *r)
 {
 	int64_t mthp[KPV_NR_MTHP];
-	int anon = kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon", 7);
-	int partial = kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon_partially_mapped", 24);
+	int anon = KPV_MTHP_NR_ANON, partial = KPV_MTHP_NR_ANON_PARTIALLY_MAPPED;
 
 	munmap(r->base, r->pages * psize);
 	kpv_drain();
@@ -750,43 +818,55 @@ static inline bool setup_pin(int cpu)
 	return !sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* A memory cgroup of our own: memory.reclaim then reaches our pages and no others. */
-static inline bool setup_cgroup(FIX *self)
+/*
+ * Whether nobody is in the cgroup that the guest's init made for us, and what
+ * earlier tests left there (page tables, batches of CPUs) is little.
+ */
+static inline bool setup_cgroup_usable(const char *cgroup)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	if (!file_read(path, text, sizeof(text)) || text[0])
+		return false;
+	snprintf(path, sizeof(path), "%s/memory.current", cgroup);
+	return file_read(path, text, sizeof(text)) && kpv_number(text) <= CGROUP_LEFT;
+}
+
+static inline bool setup_cgroup_join(FIX *self, const char *cgroup)
 {
 	char path[128];
 
+	snprintf(path, sizeof(path), "%s/memory.reclaim", cgroup);
+	self->reclaim_fd = open(path, O_WRONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	return self->reclaim_fd >= 0 && file_write(path, "0");
+}
+
+/*
+ * A memory cgroup of our own: memory.reclaim then reaches our pages and no
+ * others. To make one and to remove it takes longer than most tests do.
+ */
+static inline bool setup_cgroup(FIX *self)
+{
+	if (setup_cgroup_usable(CGROUP_READY) && setup_cgroup_join(self, CGROUP_READY))
+		return true;
 	file_write(CGROUP_ROOT "/cgroup.subtree_control", "+memory");
 	snprintf(self->cgroup, sizeof(self->cgroup), CGROUP_ROOT "/kpv-lazyfree-%d", getpid());
 	if (mkdir(self->cgroup, 0755)) {
 		self->cgroup[0] = '\0';
 		return false;
 	}
-	snprintf(path, sizeof(path), "%s/memory.reclaim", self->cgroup);
-	self->reclaim_fd = open(path, O_WRONLY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "%s/cgroup.procs", self->cgroup);
-	return self->reclaim_fd >= 0 && file_write(path, "0");
-}
-
-static inline int64_t setup_swap_kib(void)
-{
-	int64_t kib = 0;
-	char text[1024];
-	char *s;
-
-	if (!file_read("/proc/meminfo", text, sizeof(text)))
-		return 0;
-	s = strstr(text, "SwapFree:");
-	if (s)
-		kib = kpv_number(s + 9);
-	return kib;
+	return setup_cgroup_join(self, self->cgroup);
 }
 
 /* Unmet preconditions are told here, and skip the test in REGION(). */
 FIXTURE_SETUP(lazyfree)
 {
-	int64_t mthp[KPV_NR_MTHP];
+	int64_t swap_kib;
 
 	memset(self, 0, sizeof(*self));
+	kpv_out = &self->out;
 	psize = sysconf(_SC_PAGESIZE);
 	self->nr = variant->bytes / psize;
 	while ((1UL << self->order) < self->nr)
@@ -804,21 +884,20 @@ FIXTURE_SETUP(lazyfree)
 		setup_unmet(self, "cannot run on CPU 0 alone");
 	if (!kpv_need("thp_size", thp_select(self, self->order), self->order, self->order))
 		setup_unmet(self, "no such folio size, or no right to enable it");
-	kpv_open();
+	kpv_open(self->order, REGION_FOLIOS * self->nr);
 	if (!kpv_need("page_flags_readable", kpv.pagemap >= 0 && kpv.kpageflags >= 0, 1,
 		      kpv.pagemap >= 0 && kpv.kpageflags >= 0))
 		setup_unmet(self, "/proc/kpageflags or pagemap cannot be read");
-	if (!kpv_need("swap_kib", setup_swap_kib() >= 65536, 65536, setup_swap_kib()))
+	swap_kib = meminfo_kib("SwapFree:");
+	if (!kpv_need("swap_kib", swap_kib >= 65536, 65536, swap_kib))
 		setup_unmet(self, "less than 64 MiB of swap free");
 
 	/* Touch what a snapshot touches before this process counts in the cgroup. */
 	memset(&rg, 0, sizeof(rg));
 	kpv_step_begin(&step, kpv.drain, psize);
 	step.after = step.before;
-	kpv_read_mthp(mthp);
-	self->anon_before = mthp[kpv_index(kpv_mthp_names, KPV_NR_MTHP, "nr_anon", 7)];
-	self->partial_before = mthp[kpv_index(kpv_mthp_names, KPV_NR_MTHP,
-					      "nr_anon_partially_mapped", 24)];
+	self->anon_before = step.before.mthp[KPV_MTHP_NR_ANON];
+	self->partial_before = step.before.mthp[KPV_MTHP_NR_ANON_PARTIALLY_MAPPED];
 	if (!kpv_need("cgroup_reclaim", setup_cgroup(self), 1, self->reclaim_fd > 0))
 		setup_unmet(self, "no cgroup v2 with memory.reclaim");
 }
@@ -826,6 +905,10 @@ FIXTURE_SETUP(lazyfree)
 /* Runs in the harness, after the test process ended in whatever way. */
 FIXTURE_TEARDOWN_PARENT(lazyfree)
 {
+	/* The test process set these for itself. */
+	psize = sysconf(_SC_PAGESIZE);
+	kpv_out = &self->out;
+	kpv_flush();
 	thp_restore(self);
 	if (!self->cgroup[0])
 		return;

@@ -117,10 +117,10 @@ static bool child_start(void)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", child.pid);
 	child.pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	sharer_pagemap = child.pagemap;
 	kpv_step_begin(&step, rg.base, rg.pages * psize);
 	step.after = step.before;
 	region_states(&rg);
-	memset(kpv.line, 0, sizeof(kpv.line));
 	return child.pagemap >= 0;
 }
 
@@ -152,6 +152,7 @@ static void child_stop(void)
 	close(child.to);
 	close(child.from);
 	close(child.pagemap);
+	sharer_pagemap = -1;
 	kill(child.pid, SIGKILL);
 	waitpid(child.pid, NULL, 0);
 	child.pid = -1;
