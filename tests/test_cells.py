@@ -164,9 +164,10 @@ def test_cells_of_a_boot_with_an_unmet_precondition_are_not_recorded(run, vm):
 
 
 def test_an_error_in_one_pair_stops_the_other(run, vm, monkeypatch):
-    stopped = threading.Event()
+    both_run, stopped = threading.Barrier(2), threading.Event()
 
     def failing(job, emit, *, stop):
+        both_run.wait(10)
         if job.machine.id == "max":
             raise RuntimeError("seeded")
         assert stop.wait(10)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -289,7 +290,9 @@ def _hanging(bench: Bench, how: str) -> subprocess.Popen[bytes]:
     script = textwrap.dedent(CHILD).format(
         paths=[str(FAKE.parent.parent)], folder=str(bench.folder), linux=str(bench.linux)
     )
-    child = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    # A background job of a shell inherits SIGINT ignored, which Python then leaves so.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, preexec_fn=heed)
     deadline = time.monotonic() + 20
     while not (half.exists() and half.read_bytes() == b"half"):
         assert time.monotonic() < deadline and child.poll() is None, child.communicate()[1]

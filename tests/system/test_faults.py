@@ -123,10 +123,15 @@ class Recorder(list):
         self.listener(event)
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a background job of a shell inherits: SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_process_behind_and_keeps_the_artifacts(tmp_path: Path, merged, booted_image):
     runs = tmp_path / "runs"
     command = [sys.executable, "-m", "pipeline", "validate", str(SHIPPED), "--runs", str(runs), "--fresh", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0, preexec_fn=heed_ctrl_c)
     try:
         assert process.stdout is not None
         for line in process.stdout:
