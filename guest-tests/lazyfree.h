@@ -845,7 +845,7 @@ static inline bool setup_cgroup_join(FIX *self, const char *cgroup)
 
 /*
  * A memory cgroup of our own: memory.reclaim then reaches our pages and no
- * others. To make one and to remove it takes longer than most tests do.
+ * others. One that the guest made beforehand is used, and left where it is.
  */
 static inline bool setup_cgroup(FIX *self)
 {
