@@ -13,8 +13,6 @@ from pipeline.errors import InfraError
 from pipeline.guest.machine import Machine
 
 PROGRAM = "qemu-system-aarch64"
-#: Debian 13 has 10.0; older ones miss parts of what the machines and the plugin use.
-OLDEST = (9, 0)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
