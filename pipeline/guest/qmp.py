@@ -37,7 +37,10 @@ class Qmp:
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._thread.start()
         self._listening: Future[None] | None = None
-        self._call(self._client.start_server(str(path)), 5)
+        try:
+            self._call(self._client.start_server(str(path)), 5)
+        except (QMPError, OSError) as err:
+            raise InfraError(f"{path}: cannot listen for QEMU's monitor: {err}", hint="run again") from err
 
     def accept(self, deadline: Deadline, *, alive: Callable[[], bool]) -> bool:
         """Wait for QEMU's greeting; False if it did not come in time, or QEMU ended first."""

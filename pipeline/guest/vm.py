@@ -323,10 +323,14 @@ def _scratch(memory: int) -> Iterator[Path]:
         with contextlib.suppress(OSError), (left / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="kpv-vm-", dir=parent))
+    # Gets the name that others look for once its lock is held: before, it would pass for a left-over.
+    made = Path(tempfile.mkdtemp(prefix="kpv-new-", dir=parent))
+    folder = parent / made.name.replace("kpv-new-", "kpv-vm-")
     try:
-        with (folder / "lock").open("wb") as lock:
+        with (made / "lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            made.rename(folder)
             yield folder
     finally:
+        shutil.rmtree(made, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Each end of a VM by name, told by a fake QEMU that replays recorded consoles."""
 
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.errors import InfraError
 from pipeline.guest import ends, keys, qemu
+from pipeline.guest import vm as vm_module
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End
 from pipeline.guest.machine import Machine
@@ -320,3 +322,21 @@ def test_the_command_line_is_kept_as_it_was(vm):
         line = " ".join(guest.argv)
     for part in ("gic-version=3", "share=on", "pvpanic-pci", "i6300esb", "panic=pause", "console=ttyAMA0"):
         assert part in line
+
+
+def test_a_sweep_never_takes_a_folder_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two VMs that start at the same moment: one must not remove the other's folder before it is locked."""
+    real, nested = fcntl.flock, []
+
+    def at_the_worst_moment(file: object, operation: int) -> None:
+        if not nested and not operation & fcntl.LOCK_NB:
+            nested.append(True)
+            with vm_module._scratch(1 << 20):
+                pass
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", at_the_worst_moment)
+    with vm_module._scratch(1 << 20) as folder:
+        assert nested
+        assert (folder / "lock").is_file()
+    assert not folder.exists()
