@@ -89,7 +89,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
     run_keys = keys.make()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = rootfs.assemble((*job.initrd, run_keys.archive), job.workdir / "initrd")
-    results: list[GuestResult] = []
+    results: list[tuple[GuestResult, records.Reading]] = []
     vm: VM | None = None
     emit(StageStarted(stage="boot", subject=subject, why=job.why))
     try:
@@ -102,11 +102,12 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
             _set_up(vm, job, boot)
             emit(StageStarted(stage="exercise", subject=subject))
             for result in runner.run(vm, [GuestJob(s.job, s.argv, timeout=s.timeout) for s in job.specs]):
-                results.append(result)
-                _announce(result, job, emit)
-            emit(StageFinished(stage="exercise", subject=subject, seconds=sum(r.seconds for r in results)))
-            if results and results[-1].end is not None:
-                boot.end = results[-1].end.end
+                reading = _reading(result)
+                results.append((result, reading))
+                _announce(result, reading.outcome, job, emit)
+            emit(StageFinished(stage="exercise", subject=subject, seconds=sum(r.seconds for r, _ in results)))
+            if results and (end := results[-1][0].end) is not None:
+                boot.end = end.end
             else:
                 (job.workdir / "trace.dat").write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
                 boot.end = vm.poweroff(Deadline(POWEROFF_LIMIT))
@@ -118,9 +119,10 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
             boot.failure = f"{err.message}\n{err.detail}".strip()
             emit(StageFinished(stage="boot", subject=subject, seconds=0.0, ok=False))
         emit(Finding(subject=subject, what=err.message))
-        if isinstance(err, KernelEnd) and results and results[-1].end is None:
+        if isinstance(err, KernelEnd) and results and results[-1][0].end is None:
             # The kernel fell over after its last cell: that cell is the nearest thing to blame.
-            results[-1] = replace(results[-1], outcome="vm-ended", end=err)
+            blamed = replace(results[-1][0], outcome="vm-ended", end=err)
+            results[-1] = (blamed, _reading(blamed))
     finally:
         initrd.unlink(missing_ok=True)
         if vm is not None:
@@ -171,9 +173,8 @@ def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
     )
 
 
-def _announce(result: GuestResult, job: BootJob, emit: Emit) -> None:
+def _announce(result: GuestResult, outcome: Outcome, job: BootJob, emit: Emit) -> None:
     scenario, _, variant = result.job.id.partition(".")
-    outcome = _reading(result).outcome
     emit(
         CellFinished(
             kernel=job.kernel,
@@ -199,14 +200,13 @@ def _reading(result: GuestResult) -> records.Reading:
     return reading
 
 
-def _collect(job: BootJob, results: Sequence[GuestResult], boot: Boot) -> list[Cell]:
+def _collect(job: BootJob, results: Sequence[tuple[GuestResult, records.Reading]], boot: Boot) -> list[Cell]:
     log = job.workdir / "console.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     consoles, traces = slices.by_cell(lines), _traces(job.workdir / "trace.dat")
     cells = []
-    for result in results:
+    for result, reading in results:
         spec = next(spec for spec in job.specs if spec.job == result.job.id)
-        reading = _reading(result)
         text = consoles.get(result.job.id, "")
         cells.append(
             Cell(

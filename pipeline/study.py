@@ -224,24 +224,32 @@ def _unique(kind: str, ids: list[str]) -> None:
 
 
 def _explain(path: Path, text: str, err: ValidationError) -> StudyError:
-    lines = []
-    for problem in err.errors():
-        loc = tuple(part for part in problem["loc"] if isinstance(part, (str, int)))
-        where = ".".join(str(part) for part in loc) or "study"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif problem["type"] == "missing":
-            message = "required key is missing"
-        found = problem.get("input")
-        shown = f", found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
-        lines.append(f"{path}:{line_of(text, loc)}: {where}: {message}{shown}")
-    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    lines = problems(path, text, err, whole="study")
     return StudyError(
-        lines[0] + more,
+        first_of(lines),
         hint="see the study reference in docs/study.md, or patches/madvise-free-mthp/study.toml",
         detail="\n".join(lines[1:]),
     )
+
+
+def problems(path: Path, text: str, err: ValidationError, *, whole: str) -> list[str]:
+    """Each mistake in a TOML file as ``file:line: key: what is wrong``; ``whole`` names a mistake of no one key."""
+    lines = []
+    for problem in err.errors():
+        loc = tuple(part for part in problem["loc"] if isinstance(part, (str, int)))
+        where = ".".join(str(part) for part in loc) or whole
+        message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(
+            problem["type"], problem["msg"].removeprefix("Value error, ")
+        )
+        found = problem.get("input")
+        shown = f", found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
+        lines.append(f"{path}:{line_of(text, loc)}: {where}: {message}{shown}")
+    return lines
+
+
+def first_of(lines: list[str]) -> str:
+    """The first of some mistakes, and how many more there are."""
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 
 def line_of(text: str, loc: tuple[str | int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Reads kernel console text: findings (oops, BUG, WARNING...) and the parts between markers.
+"""Reads kernel console text: findings (oops, BUG, WARNING...).
 
 Pure functions over lines. The texts are those of the kernel: panic() in
 kernel/panic.c, die() in arch/arm64/kernel/traps.c, die_kernel_fault() in
@@ -100,19 +100,6 @@ def ended_by(lines: Iterable[str]) -> str:
         if "Kernel panic - not syncing" in line:
             return _STAMP.sub("", line.strip(), count=1)
     return ""
-
-
-def between(lines: Sequence[str], name: str) -> list[str]:
-    """The lines between ``kpv: begin NAME`` and ``kpv: end NAME``; to the last line where the guest died in between."""
-    inside, body = False, []
-    for line in lines:
-        if re.search(rf"kpv: begin {re.escape(name)}\s*$", line):
-            inside, body = True, []
-        elif inside and re.search(rf"kpv: end {re.escape(name)}\s*$", line):
-            return body
-        elif inside:
-            body.append(line)
-    return body
 
 
 def _kind(line: str) -> Kind | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.study import Id, Table, line_of
+from pipeline.study import Id, Table, first_of, line_of, problems
 
 #: Bytes of a page by the granule's name (Arm ARM, "Translation granule").
 PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
@@ -72,24 +72,12 @@ def read(path: Path) -> Machine:
     try:
         machine = Machine.model_validate(data)
     except ValidationError as err:
-        lines = [_problem(path, text, problem) for problem in err.errors()]
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        lines = problems(path, text, err, whole="machine")
         raise MachineError(
-            lines[0] + more, hint="qemu/max.toml is a whole profile to compare with", detail="\n".join(lines[1:])
+            first_of(lines), hint="qemu/max.toml is a whole profile to compare with", detail="\n".join(lines[1:])
         ) from err
     if machine.id != path.stem:
         raise MachineError(
             f"{path}:{line_of(text, ('id',))}: id: expected {path.stem!r}, as the file is named, found {machine.id!r}"
         )
     return machine
-
-
-def _problem(path: Path, text: str, problem: object) -> str:
-    assert isinstance(problem, dict)
-    loc = tuple(problem["loc"])
-    message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(
-        problem["type"], problem["msg"]
-    )
-    found = problem.get("input")
-    shown = f", found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
-    return f"{path}:{line_of(text, loc)}: {'.'.join(map(str, loc))}: {message}{shown}"

@@ -54,19 +54,6 @@ def test_an_oops_that_ends_in_a_panic_is_one_finding_with_the_panic_line_in_it()
     assert any("Kernel panic" in line for line in oops.lines)
 
 
-def test_between_gives_the_cell_s_own_lines():
-    lines = ["kpv: begin a.4k", "one", "kpv: end a.4k", "other", "kpv: begin a.4k2", "no", "kpv: end a.4k2"]
-    assert console.between(lines, "a.4k") == ["one"]
-    assert console.between(lines, "a.4") == []
-
-
-def test_between_runs_to_the_last_line_where_the_guest_died():
-    assert console.between(["kpv: begin x.64k", "BUG: Bad page state", "panic"], "x.64k") == [
-        "BUG: Bad page state",
-        "panic",
-    ]
-
-
 def test_no_text_makes_the_parser_fail():
     assert console.findings([]) == []
     assert console.findings(["Kernel panic - not syncing"])[0].function == ""

@@ -47,6 +47,19 @@ def test_slices_end_at_the_end_marker_or_at_the_next_begin():
     assert slices.by_cell(lines) == {"a.64k": "one", "b.64k": "two", "c.64k": "three"}
 
 
+def test_a_slice_is_the_cell_s_own_lines():
+    lines = ["kpv: begin a.4k", "one", "kpv: end a.4k", "other", "kpv: begin a.4k2", "no", "kpv: end a.4k2"]
+    assert slices.by_cell(lines)["a.4k"].splitlines() == ["one"]
+    assert "a.4" not in slices.by_cell(lines)
+
+
+def test_a_slice_runs_to_the_last_line_where_the_guest_died():
+    assert slices.by_cell(["kpv: begin x.64k", "BUG: Bad page state", "panic"])["x.64k"].splitlines() == [
+        "BUG: Bad page state",
+        "panic",
+    ]
+
+
 def note(name: bytes, kind: int, desc: bytes) -> bytes:
     pad = lambda data: data + b"\0" * (-len(data) % 4)  # noqa: E731
     return struct.pack("<III", len(name), len(desc), kind) + pad(name) + pad(desc)
