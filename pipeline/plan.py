@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from pipeline import observation
 from pipeline.errors import UserError
-from pipeline.study import BUILT_IN, Claim, Invariant, Kernel, Known, Study, matches
+from pipeline.study import BUILT_IN, Claim, Kernel, Known, Study, matches
 
-Entry = TypeVar("Entry", Claim, Invariant, Known)
+Entry = TypeVar("Entry", Claim, Known)
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class CellSpec:
     program: str
     fixture: str
     timeout: int
+    cpus: int = 1
 
     @property
     def job(self) -> str:
@@ -44,7 +45,9 @@ class CellSpec:
 def cells(study: Study, kernel: str, machine: str) -> tuple[CellSpec, ...]:
     """The cells of one kernel on one machine, in the study's order."""
     return tuple(
-        CellSpec(kernel, machine, scenario.id, variant, scenario.program, scenario.fixture, scenario.timeout)
+        CellSpec(
+            kernel, machine, scenario.id, variant, scenario.program, scenario.fixture, scenario.timeout, scenario.cpus
+        )
         for scenario in study.scenario
         if not scenario.machines or machine in scenario.machines
         for variant in scenario.variants
@@ -76,6 +79,7 @@ def cell_inputs(
         "program": program_sha256,
         "argv": list(spec.argv),
         "timeout": spec.timeout,
+        "cpus": spec.cpus,
         "probes": [[probe.id, probe.symbol] for probe in study.probe],
         "tracepoints": list(study.tracepoints),
     }
@@ -118,7 +122,8 @@ def narrow(
                 found.append(entry.model_copy(update={"scenarios": globs}))
         return tuple(found)
 
-    claims, invariants = remaining(study.claim), remaining(study.invariant)
+    checked = {name for scenario in kept for name in scenario.checks}
+    claims, invariants = remaining(study.claim), tuple(i for i in study.invariant if i.id in checked)
     judged = {entry.id for entry in (*claims, *invariants)} | set(BUILT_IN)
     return study.model_copy(
         update={

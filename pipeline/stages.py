@@ -24,7 +24,8 @@ from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.kernel.series import Overlay, Series
 from pipeline.kernel.source import SourceTree
 from pipeline.store import Store
-from pipeline.study import Kernel, Study, StudyError, line_of
+from pipeline.study import Kernel, Study, StudyError
+from pipeline.tables import line_of
 
 
 @dataclass(frozen=True)

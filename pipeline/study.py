@@ -10,20 +10,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from pipeline import resources, suite
 from pipeline.errors import UserError
+from pipeline.suite import Scenario
+from pipeline.tables import Id, Table, first_of, problems
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Glob = str
 
 
 class StudyError(UserError):
     """The study file cannot be used; the message starts with file:line."""
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Source(Table):
@@ -54,28 +52,11 @@ class Kernel(Table):
     expect: Expect = Expect(verdict="PASS")
 
 
-class Scenario(Table):
-    """A guest test, ``fixture.<variant>.<id>`` of ``guest-tests/<program>.c``, per variant.
-
-    ``properties``: the numbered properties it decides. ``timeout``: seconds for one cell.
-    """
-
-    id: Id
-    title: str
-    program: Id
-    fixture: Id
-    variants: Annotated[tuple[str, ...], Field(min_length=1)]
-    properties: tuple[str, ...] = ()
-    machines: tuple[Id, ...] = ()
-    timeout: Annotated[int, Field(gt=0, le=3600)] = 30
-
-
 class Invariant(Table):
-    """Holds for every correct kernel. Decided by the guest's checks of this name in the matching scenarios."""
+    """Holds for every correct kernel. Decided by the guest's checks of this name, see ``Scenario.checks``."""
 
     id: Id
     title: str
-    scenarios: Annotated[tuple[Glob, ...], Field(min_length=1)]
 
 
 class Claim(Table):
@@ -131,6 +112,8 @@ class Study(Table):
     fragments: Annotated[tuple[str, ...], Field(min_length=1)]
     machines: Annotated[tuple[Id, ...], Field(min_length=1)]
     tracepoints: tuple[str, ...] = ()
+    #: Guest programs whose scenario files (``guest-tests/<program>.toml``) the study takes.
+    programs: tuple[Id, ...] = ()
     kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)]
     scenario: Annotated[tuple[Scenario, ...], Field(min_length=1)]
     invariant: tuple[Invariant, ...] = ()
@@ -151,8 +134,10 @@ class Study(Table):
 
     @model_validator(mode="after")
     def _references(self) -> "Study":
-        for kind in ("kernel", "scenario", "known", "probe"):
+        for kind in ("kernel", "known", "probe"):
             _unique(kind, [entry.id for entry in getattr(self, kind)])
+        names = [f"{s.id}.{v}" for s in self.scenario for v in s.variants]
+        _unique("scenario", names)
         _unique("claim or invariant", [e.id for e in (*self.claim, *self.invariant)])
         if sum(k.role == "baseline" for k in self.kernel) > 1:
             raise ValueError('more than one kernel has role = "baseline"; keep one')
@@ -168,12 +153,22 @@ class Study(Table):
             for machine in scenario.machines:
                 if machine not in self.machines:
                     raise ValueError(f"scenario {scenario.id}: machine {machine!r} is not among the study's machines")
-        names = [f"{s.id}.{v}" for s in self.scenario for v in s.variants]
-        for entry in (*self.claim, *self.invariant, *self.known):
+        self._checks()
+        for entry in (*self.claim, *self.known):
             for glob in entry.scenarios:
                 if not any(matches(name, glob) for name in names):
                     raise ValueError(f"{entry.id}: scenarios = {glob!r} matches no scenario of the study")
         return self
+
+    def _checks(self) -> None:
+        """What scenarios check and what the study judges by fit together."""
+        invariants = {invariant.id for invariant in self.invariant}
+        for scenario in self.scenario:
+            for name in scenario.checks:
+                if name not in invariants:
+                    raise ValueError(f"scenario {scenario.id}: checks {name!r}, no invariant of the study")
+        for name in invariants - {name for scenario in self.scenario for name in scenario.checks}:
+            raise ValueError(f"invariant {name!r} is checked by no scenario of the study")
 
 
 #: Invariants that every kernel is judged by, whatever the study says.
@@ -211,6 +206,12 @@ def load(path: Path) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise StudyError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+    # The file's own scenarios come first: a mistake in one is then told with its place in the file.
+    own, programs = data.get("scenario", []), data.get("programs", [])
+    if isinstance(own, list) and isinstance(programs, list):
+        folder = resources.folder("guest-tests")
+        taken = [scenario for program in programs for scenario in suite.load(folder, str(program), wanted_by=path)]
+        data["scenario"] = [*own, *taken]
     try:
         return Study.model_validate({**data, "path": path.resolve()})
     except ValidationError as err:
@@ -230,62 +231,3 @@ def _explain(path: Path, text: str, err: ValidationError) -> StudyError:
         hint="see the study reference in docs/study.md, or patches/madvise-free-mthp/study.toml",
         detail="\n".join(lines[1:]),
     )
-
-
-def problems(path: Path, text: str, err: ValidationError, *, whole: str) -> list[str]:
-    """Each mistake in a TOML file as ``file:line: key: what is wrong``; ``whole`` names a mistake of no one key."""
-    lines = []
-    for problem in err.errors():
-        loc = tuple(part for part in problem["loc"] if isinstance(part, (str, int)))
-        where = ".".join(str(part) for part in loc) or whole
-        message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(
-            problem["type"], problem["msg"].removeprefix("Value error, ")
-        )
-        found = problem.get("input")
-        shown = f", found {found!r}" if isinstance(found, (str, int, float, bool)) else ""
-        lines.append(f"{path}:{line_of(text, loc)}: {where}: {message}{shown}")
-    return lines
-
-
-def first_of(lines: list[str]) -> str:
-    """The first of some mistakes, and how many more there are."""
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
-
-
-def line_of(text: str, loc: tuple[str | int, ...]) -> int:
-    """The 1-based line of a key path such as ``("kernel", 1, "role")``.
-
-    Follows ``[table]`` and ``[[array]]`` headers; where the key is missing, the
-    line of the table that should hold it; 1 where nothing matches.
-    """
-    current: tuple[str | int, ...] = ()
-    counts: dict[str, int] = {}
-    best, best_len = 1, 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if array := re.match(r"\s*\[\[\s*([\w.-]+)\s*\]\]", line):
-            name = array[1]
-            counts[name] = counts.get(name, -1) + 1
-            current = (*_indexed(name, counts), counts[name])
-        elif table := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            current = _indexed(table[1], counts, last=True)
-        elif key := re.match(r"\s*([\w-]+(?:\.[\w-]+)*)\s*=", line):
-            candidate = (*current, *key[1].split("."))
-            if candidate == loc[: len(candidate)] and len(candidate) > best_len:
-                best, best_len = number, len(candidate)
-            continue
-        else:
-            continue
-        if current == loc[: len(current)] and len(current) > best_len:
-            best, best_len = number, len(current)
-    return best
-
-
-def _indexed(name: str, counts: dict[str, int], *, last: bool = False) -> tuple[str | int, ...]:
-    parts: list[str | int] = []
-    pieces = name.split(".")
-    for at, piece in enumerate(pieces):
-        parts.append(piece)
-        prefix = ".".join(pieces[: at + 1])
-        if prefix in counts and (last or at < len(pieces) - 1):
-            parts.append(counts[prefix])
-    return tuple(parts)

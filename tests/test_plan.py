@@ -6,7 +6,7 @@ from pipeline import plan
 from pipeline.errors import UserError
 from pipeline.store import key_of
 from pipeline.study import Study
-from tests.judge.builders import a_study
+from tests.judge.builders import a_scenario, a_study
 
 
 def test_the_cells_of_a_kernel_on_a_machine_follow_the_study():
@@ -17,8 +17,8 @@ def test_the_cells_of_a_kernel_on_a_machine_follow_the_study():
 def test_a_scenario_may_be_kept_to_some_machines():
     study = a_study(
         scenario=[
-            {"id": "full", "title": "f", "program": "p", "fixture": "f", "variants": ["64k"], "machines": ["a57"]},
-            {"id": "fork", "title": "f", "program": "p", "fixture": "f", "variants": ["64k"]},
+            a_scenario("full", variants=["64k"], machines=["a57"]),
+            a_scenario("fork", variants=["64k"]),
         ]
     )
     assert [spec.job for spec in plan.cells(study, "v2", "max")] == ["fork.64k"]
@@ -91,7 +91,6 @@ def test_a_glob_narrows_variants_too():
 
 def test_a_narrowed_study_is_a_sound_study():
     study = a_study(
-        invariant=[{"id": "no-lost-write", "title": "No lost write", "scenarios": ["full.*", "fork.*"]}],
         known=[{"id": "k", "of": "no-split", "scenarios": ["full.*"], "explanation": "e"}],
     )
     for scenarios in (("fork",), ("full",), ("full.128k",)):

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import study
 from pipeline.study import StudyError
+from pipeline.tables import line_of
 
 GOOD = """\
 schema = 1
@@ -98,9 +99,9 @@ def test_text_that_is_not_utf8_is_told(tmp_path):
 
 
 def test_line_of_counts_array_tables_and_inline_keys():
-    assert study.line_of(GOOD, ("kernel", 1, "expect", "verdict")) == 17
-    assert study.line_of(GOOD, ("claim", 0, "candidate")) == 31
-    assert study.line_of(GOOD, ("scenario", 0, "nowhere")) == 19
+    assert line_of(GOOD, ("kernel", 1, "expect", "verdict")) == 17
+    assert line_of(GOOD, ("claim", 0, "candidate")) == 31
+    assert line_of(GOOD, ("scenario", 0, "nowhere")) == 19
 
 
 def test_globs_take_only_star_and_question_mark():

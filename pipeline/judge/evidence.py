@@ -72,6 +72,11 @@ class Evidence:
             if any(matches(spot.scenario, glob) for glob in globs) and (not wanted or spot.machine in wanted)
         ]
 
+    def checking(self, kernel: str, invariant: str) -> list[Spot]:
+        """The planned cells of a kernel that must decide an invariant."""
+        names = {f"{s.id}.{v}" for s in self.study.scenario if invariant in s.checks for v in s.variants}
+        return [spot for spot in self.planned(kernel) if spot.scenario in names]
+
     def machines(self, kernel: str) -> list[str]:
         """The machines on which the study runs a kernel."""
         return list(dict.fromkeys(spot.machine for spot in self.planned(kernel)))

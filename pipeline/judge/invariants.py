@@ -80,7 +80,7 @@ def _shown_by_baseline(evidence: Evidence, kernel: Kernel, spot: Spot, shows: Ca
 
 
 def _study_invariant(evidence: Evidence, kernel: Kernel, invariant: Invariant) -> list[Row]:
-    listed = set(evidence.matching(kernel.id, invariant.scenarios))
+    listed = set(evidence.checking(kernel.id, invariant.id))
     rows = []
     for spot in evidence.planned(kernel.id):
         cells = evidence.at(spot)

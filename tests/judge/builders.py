@@ -20,13 +20,18 @@ def a_study(**changes: object) -> Study:
         "machines": ["max", "a57"],
         "kernel": [{"id": "base", "role": "baseline"}, {"id": "v2"}],
         "scenario": [
-            {"id": "full", "title": "f", "program": "free", "fixture": "free", "variants": ["64k", "128k"]},
-            {"id": "fork", "title": "f", "program": "free", "fixture": "free", "variants": ["64k"]},
+            a_scenario("full", variants=["64k", "128k"]),
+            a_scenario("fork", variants=["64k"]),
         ],
-        "invariant": [{"id": "no-lost-write", "title": "No lost write", "scenarios": ["*"]}],
+        "invariant": [{"id": "no-lost-write", "title": "No lost write"}],
         "claim": [a_claim()],
     }
     return Study.model_validate(data | changes)
+
+
+def a_scenario(name: str, **changes: object) -> dict[str, object]:
+    data = {"id": name, "title": "f", "program": "free", "fixture": "free", "checks": ["no-lost-write"]}
+    return data | changes
 
 
 def a_claim(**changes: object) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pipeline.observation import Check, Need, Step
 from tests.judge.builders import (
     a_cell,
     a_claim,
+    a_scenario,
     a_study,
     all_boots,
     all_cells,
@@ -110,9 +111,7 @@ def test_a_claim_is_decided_on_its_machines_only():
 def test_a_claim_whose_machines_never_run_its_scenarios_is_inconclusive():
     study = a_study(
         claim=[a_claim(machines=["a57"])],
-        scenario=[
-            {"id": "full", "title": "f", "program": "p", "fixture": "f", "variants": ["64k"], "machines": ["max"]},
-        ],
+        scenario=[a_scenario("full", variants=["64k"], machines=["max"])],
     )
     found = decision(judged(study), "v2", "no-split")
     assert (found.verdict, found.reason) == ("INCONCLUSIVE", "no cell matches")

@@ -9,6 +9,7 @@ from tests.judge.builders import (
     NEEDS,
     a_boot,
     a_cell,
+    a_scenario,
     a_study,
     all_boots,
     all_cells,
@@ -114,7 +115,12 @@ def test_a_planned_cell_that_is_missing_is_inconclusive(invariant):
 
 
 def test_an_invariant_is_required_only_where_its_scenarios_list_it_but_fails_anywhere():
-    study = a_study(invariant=[{"id": "no-lost-write", "title": "t", "scenarios": ["fork.*"]}])
+    study = a_study(
+        scenario=[
+            a_scenario("full", variants=["64k", "128k"], checks=[]),
+            a_scenario("fork", variants=["64k"]),
+        ]
+    )
     assert (
         decision(judged(study, with_cell(all_cells(study), CELL, checks=[])), "v2", "no-lost-write").verdict == "PASS"
     )
