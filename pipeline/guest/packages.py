@@ -1,8 +1,6 @@
 """arm64 packages of the host's own Debian release, fetched and read, never run or installed.
 
-apt works in a private root with the architecture set to arm64: it uses the
-host's sources, keyrings and proxy, and writes nothing outside the folder it is
-given, so no privilege is needed and the host's dpkg does not know of it.
+apt works in a private root (pipeline.apt) with the architecture set to arm64.
 """
 
 import hashlib
@@ -14,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import apt
 from pipeline.errors import InfraError
 
 ARCHITECTURE = "arm64"
@@ -46,20 +45,20 @@ def download(names: Sequence[str], folder: Path) -> None:
     host's sources do not have for arm64.
     """
     root = folder / "apt"
-    config = _private_root(root)
-    updated = _apt(config, "update")
+    config = apt.private_root(root, ARCHITECTURE)
+    updated = apt.get(config, "update")
     if not any((root / "lists").glob(f"*_binary-{ARCHITECTURE}_Packages*")):
         raise InfraError(
             f"apt-get update fetched no {ARCHITECTURE} package index from this host's apt sources",
             hint=f"check the network (or the proxy in /etc/apt/apt.conf.d), and that the sources carry {ARCHITECTURE}",
-            detail=_said(updated),
+            detail=apt.said(updated),
         )
-    fetched = _apt(config, "install", "--yes", "--download-only", *names)
+    fetched = apt.get(config, "install", "--yes", "--download-only", *names)
     if fetched.returncode != 0:
         raise InfraError(
             f"apt-get could not fetch {' '.join(names)} for {ARCHITECTURE} (exit status {fetched.returncode})",
             hint=f"enable a source of this Debian release that has them for {ARCHITECTURE}, then run again",
-            detail=_said(updated) + "\n" + _said(fetched),
+            detail=apt.said(updated) + "\n" + apt.said(fetched),
         )
     for deb in (root / "cache" / "archives").glob("*.deb"):
         deb.rename(folder / deb.name)
@@ -86,41 +85,6 @@ def members(package: Package) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
                 yield member, reader.read()
             elif member.issym():
                 yield member, b""
-
-
-def _private_root(root: Path) -> Path:
-    for name in ("lists/partial", "cache/archives/partial", "state"):
-        (root / name).mkdir(parents=True)
-    (root / "status").touch()
-    config = root / "apt.conf"
-    config.write_text(
-        # The host's hooks act on the host's state; ours is none of their business.
-        "#clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
-        "#clear DPkg::Pre-Install-Pkgs;\n#clear APT::Architectures;\n"
-        f'APT::Architecture "{ARCHITECTURE}";\nAPT::Architectures {{ "{ARCHITECTURE}"; }};\n'
-        'APT::Install-Recommends "0";\nAcquire::Languages "none";\nAcquire::Retries "2";\n'
-        # Keep apt from changing to its own user, who may not read this folder.
-        f'APT::Sandbox::User "";\nDebug::NoLocking "1";\n'
-        f'Dir::State "{root}/state";\nDir::State::status "{root}/status";\nDir::State::Lists "{root}/lists";\n'
-        f'Dir::Cache "{root}/cache";\n'
-    )
-    return config
-
-
-def _apt(config: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
-    command = ["apt-get", "-c", str(config), "-q", *args]
-    try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except FileNotFoundError as err:
-        raise InfraError(
-            "apt-get expected on this host, found none: the guest's packages come through it",
-            hint=_HOST,
-        ) from err
-
-
-def _said(process: subprocess.CompletedProcess[bytes]) -> str:
-    lines = process.stdout.decode(errors="replace").splitlines()
-    return "\n".join([f"$ {' '.join(process.args)}", *lines[-12:]])
 
 
 def _run(command: list[str]) -> bytes:

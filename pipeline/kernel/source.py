@@ -22,11 +22,9 @@ from filelock import FileLock
 
 from pipeline.errors import InfraError, UserError
 from pipeline.events import Emit, StageFinished, StageProgress, StageStarted
+from pipeline.kernel import debian
 from pipeline.kernel.process import clean_env, end_group, run
 from pipeline.store import DiskFull, disk_full_told, write_atomic
-
-#: Where Debian's linux-source packages put their tarballs.
-DEBIAN_SOURCES = Path("/usr/src")
 
 _CHUNK = 1 << 20
 #: First bytes of the archives that tar can read, and the option each needs on a pipe.
@@ -71,7 +69,7 @@ class _Plan:
 
 
 def resolve(spec: str, *, cache: Path, folder: Path, emit: Emit) -> SourceTree:
-    """The pristine tree of ``debian:PACKAGE``, ``git:PATH@REV``, ``tar:PATH`` or ``dir:PATH``.
+    """The pristine tree of ``debian:PACKAGE[@SUITE]``, ``git:PATH@REV``, ``tar:PATH`` or ``dir:PATH``.
 
     Unpacked at most once into ``cache/sources/<id>``; relative paths start at
     ``folder``. Raises SourceError (a UserError) where the spec is wrong or the
@@ -81,7 +79,7 @@ def resolve(spec: str, *, cache: Path, folder: Path, emit: Emit) -> SourceTree:
     planners = {"debian": _debian, "git": _git, "tar": _tar, "dir": _dir}
     if kind not in planners or not rest:
         raise SourceError(
-            f"source {spec!r}: expected debian:PACKAGE, git:PATH@REV, tar:PATH or dir:PATH",
+            f"source {spec!r}: expected debian:PACKAGE[@SUITE], git:PATH@REV, tar:PATH or dir:PATH",
             hint='e.g. tree = "debian:linux-source-6.12"',
         )
     plan = planners[kind](rest, cache, folder)
@@ -180,23 +178,17 @@ def _refuse_escapes(root: Path, spec: str) -> None:
 # --- debian:, tar: ----------------------------------------------------------------------------------------------
 
 
-def _debian(package: str, cache: Path, folder: Path) -> _Plan:
-    if not re.fullmatch(r"linux-source-[a-z0-9.+~-]+", package):
+def _debian(name: str, cache: Path, folder: Path) -> _Plan:
+    package, _, suite = name.partition("@")
+    if not debian.NAME.fullmatch(name):
         raise SourceError(
-            f"source debian:{package}: expected the name of a linux-source package",
-            hint='e.g. tree = "debian:linux-source-6.12"; see: apt-cache search linux-source',
+            f"source debian:{name}: expected the name of a linux-source package, and @SUITE if it is not this host's",
+            hint='e.g. tree = "debian:linux-source-6.12", or "debian:linux-source-7.2@sid"',
         )
-    archive = next(iter(sorted(DEBIAN_SOURCES.glob(f"{package}.tar.*"))), None)
-    if archive is None:
-        raise InfraError(
-            f"source debian:{package}: {DEBIAN_SOURCES / package}.tar.xz does not exist",
-            hint=f"sudo apt-get install --no-install-recommends {package}",
-        )
-    try:
-        query = run(["dpkg-query", "-W", "-f=${Version}", package], what=f"source debian:{package}", check=False)
-        version = query.stdout.decode(errors="replace").strip() if query.returncode == 0 else ""
-    except InfraError:  # no dpkg here, but the tarball is
-        version = ""
+    if suite:
+        archive, version = debian.fetched(package, suite, cache=cache)
+    else:
+        archive, version = debian.installed(package)
     digest = _file_digest(archive, cache)
     return _Plan(
         f"debian:{package}:{version or 'unpackaged'}:{digest}",

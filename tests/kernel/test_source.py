@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import apt
 from pipeline.errors import InfraError
 from pipeline.events import Event, StageFinished, discard
+from pipeline.kernel import debian as debian_module
 from pipeline.kernel import source
 from pipeline.kernel.source import SourceError, SourceTree, resolve
 from pipeline.store import DiskFull
@@ -166,7 +168,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, linux: Path, monkeypatch: p
 def debian(tmp_path: Path, linux: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "src"
     folder.mkdir()
-    monkeypatch.setattr(source, "DEBIAN_SOURCES", folder)
+    monkeypatch.setattr(debian_module, "SOURCES", folder)
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "dpkg-query").write_text('#!/bin/sh\n[ "$3" = linux-source-6.12 ] && printf 6.12.99-1 || exit 1\n')
@@ -196,6 +198,55 @@ def test_the_digest_of_a_tarball_is_remembered(
     _resolve("debian:linux-source-6.12", tmp_path)
     monkeypatch.setattr("hashlib.file_digest", lambda *a: pytest.fail("hashed again"))
     _resolve("debian:linux-source-6.12", tmp_path)
+
+
+FAKE_APT = """#!/bin/sh
+# apt-get -c CONFIG -q COMMAND [PACKAGE]
+echo "$@" >> {calls}
+[ "$4" != download ] || [ "$5" != linux-source-7.2 ] || exec dpkg-deb --build {deb} . > /dev/null
+[ "$4" = update ] || exit 100
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path, linux: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An apt-get that gives linux-source-7.2 of any suite; returns the file with its calls."""
+    content = tmp_path / "deb"
+    (content / "usr/src").mkdir(parents=True)
+    (content / "DEBIAN").mkdir()
+    (content / "DEBIAN/control").write_text(
+        "Package: linux-source-7.2\nVersion: 7.2.1-1\nArchitecture: all\nMaintainer: t <t@t>\nDescription: t\n"
+    )
+    _pack(content / "usr/src", linux, name="linux-source-7.2.tar.xz")
+    tools, calls = tmp_path / "bin", tmp_path / "calls"
+    tools.mkdir()
+    (tools / "apt-get").write_text(FAKE_APT.format(calls=calls, deb=content))
+    (tools / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(apt, "suite_sources", lambda name: f"Suites: {name}\n")
+    return calls
+
+
+def test_a_source_of_another_suite_is_fetched_once_and_not_installed(tmp_path: Path, suite: Path) -> None:
+    tree = _resolve("debian:linux-source-7.2@sid", tmp_path)
+    assert tree.identity.startswith("debian:linux-source-7.2:7.2.1-1:")
+    calls = suite.read_text()
+    assert _resolve("debian:linux-source-7.2@sid", tmp_path) == tree
+    assert suite.read_text() == calls
+
+
+def test_a_suite_without_the_package_is_told(tmp_path: Path, suite: Path) -> None:
+    with pytest.raises(InfraError) as caught:
+        _resolve("debian:linux-source-9.9@sid", tmp_path)
+    assert "linux-source-9.9@sid" in caught.value.message
+    assert "suite" in caught.value.hint
+    assert "download linux-source-9.9" in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["linux-source-7.2@", "linux-source-7.2@SID", "linux-source-7.2@sid;x", "vim@sid"])
+def test_a_bad_name_of_a_package_or_suite_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match="@SUITE"):
+        _resolve(f"debian:{name}", tmp_path)
 
 
 # --- git ------------------------------------------------------------------------------------------------------------
