@@ -8,14 +8,14 @@ the file, the line and the fix.
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline import resources, suite
 from pipeline.errors import UserError
 from pipeline.suite import Scenario
-from pipeline.tables import Id, Table, first_of, problems
+from pipeline.tables import Id, Table, first_of, line_of, problems
 
 Glob = str
 
@@ -187,25 +187,15 @@ def matches(name: str, glob: Glob) -> bool:
 
 
 def load(path: Path) -> Study:
-    """Read and validate a study file.
+    """Read and validate a study file, or ``study.toml`` of a folder.
 
     Raises StudyError with ``file:line: what is wrong`` and a hint.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except IsADirectoryError:
-        return load(path / "study.toml")
-    except OSError as err:
-        raise StudyError(
-            f"{path}: cannot read the study file: {err.strerror}",
-            hint="name a study.toml, or a folder that holds one",
-        ) from err
-    except UnicodeDecodeError as err:
-        raise StudyError(f"{path}: not UTF-8 text (byte {err.start})", hint="save the file as UTF-8") from err
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as err:
-        raise StudyError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+    if path.is_dir():
+        path /= "study.toml"
+    text, data = _read(path)
+    if (base := data.pop("extends", None)) is not None:
+        data = {**_extended(path, text, base), **data}
     # The file's own scenarios come first: a mistake in one is then told with its place in the file.
     own, programs = data.get("scenario", []), data.get("programs", [])
     if isinstance(own, list) and isinstance(programs, list):
@@ -216,6 +206,35 @@ def load(path: Path) -> Study:
         return Study.model_validate({**data, "path": path.resolve()})
     except ValidationError as err:
         raise _explain(path, text, err) from err
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise StudyError(
+            f"{path}: cannot read the study file: {err.strerror}",
+            hint="name a study.toml, or a folder that holds one",
+        ) from err
+    except UnicodeDecodeError as err:
+        raise StudyError(f"{path}: not UTF-8 text (byte {err.start})", hint="save the file as UTF-8") from err
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        raise StudyError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+
+
+def _extended(path: Path, text: str, base: object) -> dict[str, Any]:
+    """The keys of the study that one extends: a sound study that extends none itself."""
+    where = f"{path}:{line_of(text, ('extends',))}: extends"
+    if not isinstance(base, str):
+        raise StudyError(f"{where}: expected the path of a study file, found {base!r}")
+    other = path.parent / base
+    _, data = _read(other)
+    if "extends" in data:
+        raise StudyError(f"{where}: {other} extends another study itself", hint="name the study that extends none")
+    load(other)
+    return data
 
 
 def _unique(kind: str, ids: list[str]) -> None:

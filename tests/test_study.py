@@ -98,6 +98,35 @@ def test_text_that_is_not_utf8_is_told(tmp_path):
         study.load(path)
 
 
+def test_a_study_takes_from_the_one_it_extends_what_it_does_not_say(tmp_path):
+    base = study.load(write(tmp_path, GOOD))
+    other = tmp_path / "newest.toml"
+    other.write_text('extends = "study.toml"\nid = "newest"\n[source]\ntree = "debian:linux-source-7.2@sid"\n')
+    loaded = study.load(other)
+    assert (loaded.id, loaded.source.tree) == ("newest", "debian:linux-source-7.2@sid")
+    assert (loaded.claim, loaded.kernel, loaded.folder) == (base.claim, base.kernel, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("extends", "words"),
+    [("3", "expected the path"), ('"nothing.toml"', "cannot read"), ('"newest.toml"', "extends another study itself")],
+)
+def test_a_study_that_cannot_be_extended_is_told(tmp_path, extends, words):
+    other = tmp_path / "newest.toml"
+    other.write_text(f"extends = {extends}\n")
+    with pytest.raises(StudyError, match=words):
+        study.load(other)
+
+
+def test_a_mistake_in_the_extended_study_is_told_in_its_own_file(tmp_path):
+    path = write(tmp_path, GOOD.replace('role = "baseline"', 'role = "base"'))
+    other = tmp_path / "newest.toml"
+    other.write_text('extends = "study.toml"\n')
+    with pytest.raises(StudyError) as err:
+        study.load(other)
+    assert err.value.message.startswith(f"{path}:12: ")
+
+
 def test_line_of_counts_array_tables_and_inline_keys():
     assert line_of(GOOD, ("kernel", 1, "expect", "verdict")) == 17
     assert line_of(GOOD, ("claim", 0, "candidate")) == 31
