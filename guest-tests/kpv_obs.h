@@ -32,6 +32,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "kpv_mark.h"
+
 #ifndef MADV_FREE
 #define MADV_FREE 8
 #endif
@@ -117,6 +119,8 @@ struct kpv_snap {
 };
 
 struct kpv_step {
+	const char *name;
+	uint64_t hash;
 	uintptr_t base;
 	size_t len;
 	struct kpv_snap before;
@@ -634,10 +638,13 @@ static inline void kpv_open(int order, size_t pages)
  * Sample before the operation. The probes come last here and first in
  * kpv_step_end(), so that they see the operation and none of the sampling.
  */
-static inline void kpv_step_begin(struct kpv_step *step, const void *base, size_t len)
+static inline void kpv_step_sample(struct kpv_step *step, const char *name, const void *base,
+				   size_t len)
 {
 	kpv_flush();
 	memset(step, 0, sizeof(*step));
+	step->name = name;
+	step->hash = kpv_hash(name);
 	step->base = (uintptr_t)base;
 	step->len = len;
 	kpv_drain();
@@ -645,6 +652,21 @@ static inline void kpv_step_begin(struct kpv_step *step, const void *base, size_
 	kpv_read_smaps(step->base, len, step->before.smaps);
 	kpv_read_vmstat(step->before.vmstat);
 	kpv_read_probes(step->before.probe);
+}
+
+/* Sample for nothing: what a step touches is then this process' own and present. No mark, no record. */
+static inline void kpv_step_rehearse(struct kpv_step *step, const void *base, size_t len)
+{
+	kpv_step_sample(step, "", base, len);
+	step->after = step->before;
+}
+
+/* The operation follows: nothing between the mark and it. The name must last to the end of the step. */
+static inline void kpv_step_begin(struct kpv_step *step, const char *name, const void *base,
+				  size_t len)
+{
+	kpv_step_sample(step, name, base, len);
+	kpv_mark(KPV_MARK_STEP_BEGIN, step->hash, step->base, step->len, 0);
 }
 
 static inline void kpv_put_deltas(const char *key, const char * const *names, size_t nr,
@@ -664,10 +686,11 @@ static inline void kpv_put_deltas(const char *key, const char * const *names, si
 }
 
 /* Sample after the operation and print the record. */
-static inline void kpv_step_end(struct kpv_step *step, const char *name, long ret, int err)
+static inline void kpv_step_end(struct kpv_step *step, long ret, int err)
 {
 	const char *probes[KPV_PROBES];
 
+	kpv_mark(KPV_MARK_STEP_END, step->hash, step->base, step->len, 0);
 	kpv_read_probes(step->after.probe);
 	kpv_drain();
 	kpv_read_vmstat(step->after.vmstat);
@@ -678,7 +701,7 @@ static inline void kpv_step_end(struct kpv_step *step, const char *name, long re
 		probes[i] = kpv.probe_name[i];
 	kpv_begin("step");
 	kpv_key("name");
-	kpv_string(name);
+	kpv_string(step->name);
 	kpv_key("ret");
 	kpv_int(ret);
 	kpv_key("errno");
@@ -769,13 +792,20 @@ static inline const char *kpv_states_of(int pagemap, const void *base, size_t nr
 	return kpv.states;
 }
 
-static inline void kpv_pages(const char *at, const char *region, const char *states)
+/*
+ * The states just read of [base, base + len): a record and, for the page tables
+ * of the same moment, a mark. KPV_MARK_CHILD: the child has made it itself.
+ */
+static inline void kpv_pages(const char *at, enum kpv_mark_view view, const void *base, size_t len,
+			     const char *states)
 {
+	if (view == KPV_MARK_OWN)
+		kpv_mark(KPV_MARK_CHECKPOINT, kpv_hash(at), (uintptr_t)base, len, view);
 	kpv_begin("pages");
 	kpv_key("at");
 	kpv_string(at);
 	kpv_key("region");
-	kpv_string(region);
+	kpv_string(view == KPV_MARK_OWN ? "range" : "child");
 	kpv_key("states");
 	kpv_string(states);
 	kpv_end(false);

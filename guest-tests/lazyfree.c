@@ -374,12 +374,12 @@ TEST_F(lazyfree, write_after_free_other_cpu)
 	region_show(&rg, "before-free-write");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, other_thread, NULL));
 	ASSERT_TRUE(spin_until(&other.ready));
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
+	kpv_step_begin(&step, "free-write", rg.base, rg.pages * psize);
 	ret = madvise(rg.base, rg.pages * psize, MADV_FREE);
 	err = errno;
 	__atomic_store_n(&other.go, 1, __ATOMIC_RELEASE);
 	EXPECT_TRUE(spin_until(&other.done));
-	kpv_step_end(&step, "free-write", ret, err);
+	kpv_step_end(&step, ret, err);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	NEED("other_cpu_pinned", other.pinned, 1, other.pinned);
 	CHECK("return-value", ret == 0, "madvise = %ld, errno %d", ret, ret ? err : 0);

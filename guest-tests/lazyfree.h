@@ -21,7 +21,7 @@
 #include <sched.h>
 #include <sys/stat.h>
 
-#include "kpv_obs.h"
+#include "kpv_harness.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -404,7 +404,7 @@ static inline const char *region_states(const struct region *r)
 
 static inline void region_show(const struct region *r, const char *at)
 {
-	kpv_pages(at, "range", region_states(r));
+	kpv_pages(at, KPV_MARK_OWN, r->base, r->pages * psize, region_states(r));
 }
 
 /* ---- the call under test ---- */
@@ -437,9 +437,9 @@ static inline long region_free(META *_metadata, struct region *r, size_t first, 
 
 	snprintf(at, sizeof(at), "before-%s", name);
 	region_show(r, at);
-	kpv_step_begin(&step, r->base, r->pages * psize);
+	kpv_step_begin(&step, name, r->base, r->pages * psize);
 	ret = madvise(r->base + first * psize, nr * psize, MADV_FREE);
-	kpv_step_end(&step, name, ret, errno);
+	kpv_step_end(&step, ret, errno);
 	snprintf(at, sizeof(at), "after-%s", name);
 	region_show(r, at);
 	CHECK("return-value", ret == 0, "%s: madvise = %ld, errno %d", name, ret, ret ? errno : 0);
@@ -488,13 +488,13 @@ static inline long region_free_write(META *_metadata, struct region *r, size_t f
 	snprintf(at, sizeof(at), "before-%s", name);
 	region_show(r, at);
 	grow_emulated_tlb();
-	kpv_step_begin(&step, r->base, r->pages * psize);
+	kpv_step_begin(&step, name, r->base, r->pages * psize);
 	for (size_t i = 0; i < listed; i++)
 		page_touch_write(r, list[i]);
 	ret = madvise(r->base + first * psize, nr * psize, MADV_FREE);
 	for (size_t i = 0; i < listed; i++)
 		page_store(r, list[i], 2);
-	kpv_step_end(&step, name, ret, errno);
+	kpv_step_end(&step, ret, errno);
 	snprintf(at, sizeof(at), "after-%s", name);
 	region_show(r, at);
 	CHECK("return-value", ret == 0, "%s: madvise = %ld, errno %d", name, ret, ret ? errno : 0);
@@ -552,14 +552,14 @@ static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, co
 	char at[48];
 	size_t left;
 
-	kpv_step_begin(&step, r->base, r->pages * psize);
+	kpv_step_begin(&step, name, r->base, r->pages * psize);
 	left = region_count(r, "lLdD");
 	for (int try = 0; try < 8 && left; try++) {
 		if (!reclaim_write(self, left * psize, " swappiness=0"))
 			reclaim_write(self, left * psize, "");
 		left = region_count(r, "lLdD");
 	}
-	kpv_step_end(&step, name, 0, 0);
+	kpv_step_end(&step, 0, 0);
 	left = count_states(region_states(r), "lLdD");
 	snprintf(at, sizeof(at), "after-%s", name);
 	region_show(r, at);
@@ -579,11 +579,11 @@ static inline bool region_left(const struct region *r)
  */
 static inline void region_page_out(const FIX *self, struct region *r)
 {
-	kpv_step_begin(&step, r->base, r->pages * psize);
+	kpv_step_begin(&step, "page-out", r->base, r->pages * psize);
 	madvise(r->base, r->pages * psize, MADV_PAGEOUT);
 	if (region_left(r))
 		reclaim_write(self, r->pages * psize, "");
-	kpv_step_end(&step, "page-out", 0, 0);
+	kpv_step_end(&step, 0, 0);
 	region_show(r, "after-page-out");
 }
 
@@ -865,6 +865,7 @@ FIXTURE_SETUP(lazyfree)
 {
 	int64_t swap_kib;
 
+	kpv_test_begin(_metadata, variant);
 	memset(self, 0, sizeof(*self));
 	kpv_out = &self->out;
 	psize = sysconf(_SC_PAGESIZE);
@@ -894,8 +895,7 @@ FIXTURE_SETUP(lazyfree)
 
 	/* Touch what a snapshot touches before this process counts in the cgroup. */
 	memset(&rg, 0, sizeof(rg));
-	kpv_step_begin(&step, kpv.drain, psize);
-	step.after = step.before;
+	kpv_step_rehearse(&step, kpv.drain, psize);
 	self->anon_before = step.before.mthp[KPV_MTHP_NR_ANON];
 	self->partial_before = step.before.mthp[KPV_MTHP_NR_ANON_PARTIALLY_MAPPED];
 	if (!kpv_need("cgroup_reclaim", setup_cgroup(self), 1, self->reclaim_fd > 0))
@@ -910,11 +910,10 @@ FIXTURE_TEARDOWN_PARENT(lazyfree)
 	kpv_out = &self->out;
 	kpv_flush();
 	thp_restore(self);
-	if (!self->cgroup[0])
-		return;
 	/* A killed child may still be on its way out. */
-	for (int try = 0; rmdir(self->cgroup) && errno == EBUSY && try < 200; try++)
+	for (int try = 0; self->cgroup[0] && rmdir(self->cgroup) && errno == EBUSY && try < 200; try++)
 		usleep(1000);
+	kpv_test_end(_metadata, variant);
 }
 
 #endif /* LAZYFREE_H */

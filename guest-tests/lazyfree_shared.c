@@ -30,13 +30,14 @@ enum child_op {
 	CHILD_READ,		/* touch */
 	CHILD_WRITE,		/* new data of generation arg */
 	CHILD_UNMAP,		/* MADV_DONTNEED */
+	CHILD_CHECKPOINT,	/* show its page tables to who watches; arg: hash of the name */
 	CHILD_EXIT,
 };
 
 struct child_cmd {
 	enum child_op op;
 	size_t first, nr;
-	unsigned int arg;
+	uint64_t arg;
 };
 
 struct child_reply {
@@ -56,6 +57,11 @@ static struct child_reply child_do(const struct child_cmd *cmd)
 	if (cmd->op == CHILD_UNMAP) {
 		reply.wrong = madvise(rg.base + cmd->first * psize, cmd->nr * psize,
 				      MADV_DONTNEED) != 0;
+		return reply;
+	}
+	if (cmd->op == CHILD_CHECKPOINT) {
+		kpv_mark(KPV_MARK_CHECKPOINT, cmd->arg, (uintptr_t)rg.base, rg.pages * psize,
+			 KPV_MARK_CHILD);
 		return reply;
 	}
 	for (size_t i = cmd->first; i < cmd->first + cmd->nr; i++) {
@@ -118,14 +124,13 @@ static bool child_start(void)
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", child.pid);
 	child.pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	sharer_pagemap = child.pagemap;
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
-	step.after = step.before;
+	kpv_step_rehearse(&step, rg.base, rg.pages * psize);
 	region_states(&rg);
 	return child.pagemap >= 0;
 }
 
 /* The child's answer; a child that is dead or does not answer in time is wrong. */
-static struct child_reply child_ask(enum child_op op, size_t first, size_t nr, unsigned int arg)
+static struct child_reply child_ask(enum child_op op, size_t first, size_t nr, uint64_t arg)
 {
 	struct child_cmd cmd = { .op = op, .first = first, .nr = nr, .arg = arg };
 	struct child_reply reply = { .wrong = SIZE_MAX };
@@ -141,7 +146,10 @@ static struct child_reply child_ask(enum child_op op, size_t first, size_t nr, u
 
 static void child_show(const char *at)
 {
-	kpv_pages(at, "child", kpv_states_of(child.pagemap, rg.base, rg.pages));
+	const char *states = kpv_states_of(child.pagemap, rg.base, rg.pages);
+
+	child_ask(CHILD_CHECKPOINT, 0, 0, kpv_hash(at));
+	kpv_pages(at, KPV_MARK_CHILD, rg.base, rg.pages * psize, states);
 }
 
 /* It is gone, with its page tables, when this returns. */
