@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "kpv_obs.h"
+#include "kpv_swap.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -77,6 +78,7 @@ FIXTURE(lazyfree)
 FIXTURE_VARIANT(lazyfree)
 {
 	size_t bytes;
+	int swap;		/* enum kpv_swap_kind: the device to swap to */
 };
 
 FIXTURE_VARIANT_ADD(lazyfree, 4k) { .bytes = 4096 };
@@ -863,6 +865,7 @@ static inline bool setup_cgroup(FIX *self)
 /* Unmet preconditions are told here, and skip the test in REGION(). */
 FIXTURE_SETUP(lazyfree)
 {
+	struct kpv_swaps swaps;
 	int64_t swap_kib;
 
 	memset(self, 0, sizeof(*self));
@@ -888,7 +891,11 @@ FIXTURE_SETUP(lazyfree)
 	if (!kpv_need("page_flags_readable", kpv.pagemap >= 0 && kpv.kpageflags >= 0, 1,
 		      kpv.pagemap >= 0 && kpv.kpageflags >= 0))
 		setup_unmet(self, "/proc/kpageflags or pagemap cannot be read");
-	swap_kib = meminfo_kib("SwapFree:");
+	swaps = kpv_swap_select(variant->swap);
+	if (!kpv_need("swap_device", kpv_swap_ok(swaps.kinds, variant->swap), variant->swap,
+		      swaps.kinds))
+		setup_unmet(self, "not the swap device that is wanted");
+	swap_kib = swaps.size_kib - swaps.used_kib;
 	if (!kpv_need("swap_kib", swap_kib >= 65536, 65536, swap_kib))
 		setup_unmet(self, "less than 64 MiB of swap free");
 
