@@ -108,6 +108,9 @@ FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 		SKIP(return, "%s", self->why);					\
 } while (0)
 
+/* Parts of a folio and holes in it need some pages. */
+#define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
+
 /* ---- small files ---- */
 
 static inline bool file_write(const char *path, const char *text)
@@ -777,7 +780,11 @@ static inline void check_data(META *_metadata, const struct region *r)
 	}
 }
 
-/* The region is gone: so are its large folios, in every counter that is exact. */
+/*
+ * The region is gone: so are its large folios, in every counter that is exact.
+ * A folio that was on its way to a disk when its last entry went stays in the
+ * swap cache until reclaim meets it.
+ */
 static inline void check_accounting(META *_metadata, const FIX *self, struct region *r)
 {
 	int64_t mthp[KPV_NR_MTHP];
@@ -786,6 +793,13 @@ static inline void check_accounting(META *_metadata, const FIX *self, struct reg
 	munmap(r->base, r->pages * psize);
 	kpv_drain();
 	kpv_read_mthp(mthp);
+	for (int try = 0; try < 100 && mthp[anon] > self->anon_before &&
+	     meminfo_kib("SwapCached:") > 0; try++) {
+		if (try)
+			usleep(1000);
+		reclaim_write(self, r->pages * psize, "");
+		kpv_read_mthp(mthp);
+	}
 	if (mthp[anon] == KPV_NULL || self->anon_before == KPV_NULL)
 		return;
 	CHECK("accounting",
