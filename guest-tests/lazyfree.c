@@ -16,9 +16,6 @@
 #include <time.h>
 #include "lazyfree.h"
 
-/* Parts of a folio and holes in it need some pages. */
-#define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
-
 /*
  * Whole folios, nothing else; then reclaim. Kills: a folio of the range left
  * out, its dirty bits left, a split that loses a page, pages discarded to swap.

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "kpv_harness.h"
+#include "kpv_swap.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -77,6 +78,7 @@ FIXTURE(lazyfree)
 FIXTURE_VARIANT(lazyfree)
 {
 	size_t bytes;
+	int swap;		/* enum kpv_swap_kind: the device to swap to */
 };
 
 FIXTURE_VARIANT_ADD(lazyfree, 4k) { .bytes = 4096 };
@@ -105,6 +107,9 @@ FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 	if (!region_map(self, &rg, folios))					\
 		SKIP(return, "%s", self->why);					\
 } while (0)
+
+/* Parts of a folio and holes in it need some pages. */
+#define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
 
 /* ---- small files ---- */
 
@@ -775,7 +780,11 @@ static inline void check_data(META *_metadata, const struct region *r)
 	}
 }
 
-/* The region is gone: so are its large folios, in every counter that is exact. */
+/*
+ * The region is gone: so are its large folios, in every counter that is exact.
+ * A folio that was on its way to a disk when its last entry went stays in the
+ * swap cache until reclaim meets it.
+ */
 static inline void check_accounting(META *_metadata, const FIX *self, struct region *r)
 {
 	int64_t mthp[KPV_NR_MTHP];
@@ -784,6 +793,13 @@ static inline void check_accounting(META *_metadata, const FIX *self, struct reg
 	munmap(r->base, r->pages * psize);
 	kpv_drain();
 	kpv_read_mthp(mthp);
+	for (int try = 0; try < 100 && mthp[anon] > self->anon_before &&
+	     meminfo_kib("SwapCached:") > 0; try++) {
+		if (try)
+			usleep(1000);
+		reclaim_write(self, r->pages * psize, "");
+		kpv_read_mthp(mthp);
+	}
 	if (mthp[anon] == KPV_NULL || self->anon_before == KPV_NULL)
 		return;
 	CHECK("accounting",
@@ -863,6 +879,7 @@ static inline bool setup_cgroup(FIX *self)
 /* Unmet preconditions are told here, and skip the test in REGION(). */
 FIXTURE_SETUP(lazyfree)
 {
+	struct kpv_swaps swaps;
 	int64_t swap_kib;
 
 	kpv_test_begin(_metadata, variant);
@@ -889,7 +906,11 @@ FIXTURE_SETUP(lazyfree)
 	if (!kpv_need("page_flags_readable", kpv.pagemap >= 0 && kpv.kpageflags >= 0, 1,
 		      kpv.pagemap >= 0 && kpv.kpageflags >= 0))
 		setup_unmet(self, "/proc/kpageflags or pagemap cannot be read");
-	swap_kib = meminfo_kib("SwapFree:");
+	swaps = kpv_swap_select(variant->swap);
+	if (!kpv_need("swap_device", kpv_swap_ok(swaps.kinds, variant->swap), variant->swap,
+		      swaps.kinds))
+		setup_unmet(self, "not the swap device that is wanted");
+	swap_kib = swaps.size_kib - swaps.used_kib;
 	if (!kpv_need("swap_kib", swap_kib >= 65536, 65536, swap_kib))
 		setup_unmet(self, "less than 64 MiB of swap free");
 

@@ -168,7 +168,9 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
 def _qemu_shape(machine: Machine) -> list[str]:
     """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
     none = Path("-")
-    return qemu.command_line(machine, program="", image=none, initrd=none, ram=none, log=none, qmp=none, port=0)
+    return qemu.command_line(
+        machine, program="", image=none, initrd=none, ram=none, swap=none, log=none, qmp=none, port=0
+    )
 
 
 def _not_run(spec: plan.CellSpec, reason: str) -> Cell:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import InfraError
 from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageStarted
-from pipeline.guest import console, keys, rootfs, runner, trace
+from pipeline.guest import console, keys, rootfs, runner, swapdisk, trace
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End, KernelEnd, VmEnded
 from pipeline.guest.machine import Machine
@@ -155,8 +155,18 @@ def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
     deadline = Deadline(SETUP_LIMIT)
     said = vm.run("sh", stdin=probes.script(job.probes, job.tracepoints).encode(), deadline=deadline, phase="probes")
     boot.probes = probes.outcome(said.text, job.probes, job.tracepoints)
+    disk = f"/sys/block/{swapdisk.NAME}"
     files = runner.fetch(
-        vm, ("/proc/config.gz", "/sys/kernel/notes", "/proc/swaps", "/proc/self/auxv"), deadline=deadline
+        vm,
+        (
+            "/proc/config.gz",
+            "/sys/kernel/notes",
+            "/proc/swaps",
+            f"{disk}/serial",
+            f"{disk}/size",
+            "/proc/self/auxv",
+        ),
+        deadline=deadline,
     )
     boot.needs = preconditions.measure(
         config_gz=files.get("/proc/config.gz", b""),
@@ -164,6 +174,10 @@ def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
         facts={
             "page_size": preconditions.page_size(files.get("/proc/self/auxv", b"")),
             "swap": preconditions.swap(files.get("/proc/swaps", b"").decode(errors="replace")),
+            "swap_disk": preconditions.swap_disk(
+                files.get(f"{disk}/serial", b"").decode(errors="replace"),
+                files.get(f"{disk}/size", b"").decode(errors="replace"),
+            ),
         },
         dmesg=vm.run("dmesg", deadline=deadline).text,
         requested=job.requested,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import InfraError
+from pipeline.guest import swapdisk
 from pipeline.guest.machine import Machine
 
 PROGRAM = "qemu-system-aarch64"
@@ -39,13 +40,14 @@ def command_line(
     image: Path,
     initrd: Path,
     ram: Path,
+    swap: Path,
     log: Path,
     qmp: Path,
     port: int,
     append: Sequence[str] = (),
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """QEMU's argv. ``port``: on the host's loopback, leads to the guest's SSH."""
+    """QEMU's argv. ``swap``: see swapdisk.make(). ``port``: on the host's loopback, leads to the guest's SSH."""
     words = [
         "console=ttyAMA0",
         "earlycon",  # a panic before the PL011 driver is seen too
@@ -81,6 +83,9 @@ def command_line(
         "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
+        # cache.no-flush: nobody reads it after a crash.
+        "-blockdev", f"driver=file,node-name=swap,filename={_escaped(swap)},cache.no-flush=on",
+        "-device", f"virtio-blk-pci,drive=swap,serial={swapdisk.SERIAL}",
         "-device", "pvpanic-pci",
         "-device", "i6300esb",
         # A guest that panicked or hangs stays as it is, for who wants to look into it.

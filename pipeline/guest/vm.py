@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.errors import InfraError
-from pipeline.guest import console, ends, qemu
+from pipeline.guest import console, ends, qemu, swapdisk
 from pipeline.guest.console import Finding
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End
@@ -222,6 +222,7 @@ class VM:
             image=self._image,
             initrd=self._initrd,
             ram=self.ram,
+            swap=swapdisk.make(folder / "swap", self.machine.page_size),
             log=log,
             qmp=folder / "qmp",
             port=self._port,
@@ -305,7 +306,7 @@ def _is_panic(line: str) -> bool:
 
 @contextlib.contextmanager
 def _scratch(memory: int) -> Iterator[Path]:
-    """A private folder for the RAM file (``memory`` bytes, sparse) and the QMP socket, removed in the end.
+    """A private folder for RAM (``memory`` bytes, sparse), the swap disk and the QMP socket, removed in the end.
 
     On /dev/shm where there is room, since a disk would write the guest's RAM
     back. Folders whose owner was killed are removed on the way.

@@ -8,6 +8,7 @@ import gzip
 import zlib
 from collections.abc import Mapping
 
+from pipeline.guest import swapdisk
 from pipeline.kernel import kconfig
 from pipeline.observation import Need
 
@@ -50,6 +51,13 @@ def swap(text: str) -> str:
     return " ".join(line.split()[0] for line in text.splitlines()[1:] if line.strip())
 
 
+def swap_disk(serial: str, sectors: str) -> str:
+    """The swap disk that tests may turn on, from /sys/block/.../serial and size (512-byte sectors); "" if none."""
+    if serial.strip() != swapdisk.SERIAL or not sectors.strip().isdecimal():
+        return ""
+    return f"{swapdisk.NAME}, {int(sectors) >> 11} MiB"
+
+
 def measure(
     *,
     config_gz: bytes,
@@ -63,7 +71,8 @@ def measure(
 ) -> list[Need]:
     """Each precondition of a boot with what was wanted and what was found.
 
-    ``facts`` holds ``page_size`` (bytes) and ``swap`` (the devices of /proc/swaps).
+    ``facts`` holds ``page_size`` (bytes), ``swap`` (the devices of /proc/swaps: zram
+    alone until a test turns the disk on) and ``swap_disk``, see swap_disk().
     """
     config = config_text(config_gz)
     needs = [
@@ -74,7 +83,8 @@ def measure(
             want=str(page_size),
             got=facts.get("page_size", ""),
         ),
-        Need(what="swap", ok=bool(facts.get("swap")), want="a swap device", got=facts.get("swap", "")),
+        Need(what="swap", ok=facts.get("swap") == "/dev/zram0", want="/dev/zram0", got=facts.get("swap", "")),
+        Need(what="swap_disk", ok=bool(facts.get("swap_disk")), want="a disk", got=facts.get("swap_disk", "")),
         Need(
             what="hardware_dirty_bit",
             ok=(HARDWARE_DBM in dmesg) == hardware_dbm,

@@ -78,11 +78,14 @@ def request(fragment: str) -> kconfig.Requested:
     return merged
 
 
+FACTS = {"page_size": "4096", "swap": "/dev/zram0", "swap_disk": "vda, 272 MiB"}
+
+
 def measure(**changes):
     given = {
         "config_gz": gzip.compress(b"CONFIG_ARM64_CONTPTE=y\n# CONFIG_KASAN is not set\nCONFIG_NR_CPUS=8\n"),
         "notes": note(b"GNU\0", 3, b"\x12\x34"),
-        "facts": {"page_size": "4096", "swap": "/dev/zram0"},
+        "facts": FACTS,
         "dmesg": "CPU features: detected: Hardware dirty bit management on CPU0-1",
         "requested": request("CONFIG_ARM64_CONTPTE=y\n# CONFIG_KASAN is not set\nCONFIG_NR_CPUS=8\n"),
         "wanted_build_id": "1234",
@@ -96,11 +99,19 @@ def test_a_sound_guest_meets_every_precondition():
     assert all(need.ok for need in measure().values())
 
 
+def test_the_swap_disk_is_known_by_its_serial():
+    assert preconditions.swap_disk("kpv-swap\n", "557056\n") == "vda, 272 MiB"
+    assert preconditions.swap_disk("another", "557056\n") == ""
+    assert preconditions.swap_disk("kpv-swap", "") == ""
+
+
 def test_each_precondition_fails_on_its_own():
     for changes, what in [
         ({"wanted_build_id": "9999"}, "build_id"),
-        ({"facts": {"page_size": "16384", "swap": "/dev/zram0"}}, "page_size"),
-        ({"facts": {"page_size": "4096", "swap": ""}}, "swap"),
+        ({"facts": {**FACTS, "page_size": "16384"}}, "page_size"),
+        ({"facts": {**FACTS, "swap": ""}}, "swap"),
+        ({"facts": {**FACTS, "swap": "/dev/zram0 /dev/vda"}}, "swap"),
+        ({"facts": {**FACTS, "swap_disk": ""}}, "swap_disk"),
         ({"hardware_dbm": False}, "hardware_dirty_bit"),
         ({"config_gz": b"garbage"}, "config"),
         ({"requested": request("# CONFIG_ARM64_CONTPTE is not set\n")}, "config ARM64_CONTPTE"),
