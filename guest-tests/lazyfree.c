@@ -11,10 +11,8 @@
 #define _GNU_SOURCE
 #include "../kselftest_harness.h"
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <time.h>
-#include "lazyfree.h"
+#include "lazyfree_fault.h"
 
 /*
  * Whole folios, nothing else; then reclaim. Kills: a folio of the range left
@@ -391,26 +389,11 @@ TEST_F(lazyfree, write_after_free_other_cpu)
 	region_finish(_metadata, self, &rg);
 }
 
-/* Move the region; shifted: by one page against the folios' alignment. */
-static bool region_move(struct region *r, bool shifted)
-{
-	char *to = region_reserve(r->pages * psize, shifted ? psize : 0);
-
-	if (!to || munmap(to, r->pages * psize))
-		return false;
-	to = mremap(r->base, r->pages * psize, r->pages * psize, MREMAP_MAYMOVE | MREMAP_FIXED,
-		    to);
-	if (to == MAP_FAILED)
-		return false;
-	r->base = to;
-	return true;
-}
-
 /* Free, move, then write. Kills: a move that loses or fakes dirty bits. */
 static void write_after_free_moved(META *_metadata, FIX *self, bool shifted)
 {
 	region_free(_metadata, &rg, 0, rg.pages, "free");
-	NEED("moved", region_move(&rg, shifted), 1, 0);
+	NEED("moved", region_move(&rg, shifted ? psize : 0), 1, 0);
 	for (size_t f = 0; f < 4; f++)
 		page_write(&rg, f * self->nr + self->nr * f / 4, 2);
 	check_write_cancels(_metadata, &rg);
@@ -439,7 +422,7 @@ static void moved_full_cover(META *_metadata, FIX *self, bool shifted)
 {
 	size_t list[3];
 
-	NEED("moved", region_move(&rg, shifted), 1, 0);
+	NEED("moved", region_move(&rg, shifted ? psize : 0), 1, 0);
 	/* F3 is not freed: a step too far would show on it. */
 	region_free(_metadata, &rg, 0, 3 * self->nr, "free");
 	check_exactly_lazyfree(_metadata, &rg);
@@ -477,39 +460,6 @@ TEST_F(lazyfree, write_after_free_protect)
 	check_write_cancels(_metadata, &rg);
 	RECLAIM();
 	region_finish(_metadata, self, &rg);
-}
-
-static sigjmp_buf fault_env;
-
-static void fault_handler(int sig KPV_UNUSED)
-{
-	siglongjmp(fault_env, 1);
-}
-
-/* Whether a write to the page is refused; on SIGSEGV the page is unchanged. */
-static bool write_faults(const struct region *r, size_t page)
-{
-	struct sigaction action = { .sa_handler = fault_handler }, saved;
-	volatile bool faults = false;
-
-	if (sigaction(SIGSEGV, &action, &saved))
-		return false;
-	if (!sigsetjmp(fault_env, 1))
-		page_touch_write(r, page);
-	else
-		faults = true;
-	sigaction(SIGSEGV, &saved, NULL);
-	return faults;
-}
-
-static void check_readonly(META *_metadata, const struct region *r, size_t first, size_t nr)
-{
-	size_t writable = 0;
-
-	for (size_t i = first; i < first + nr; i++)
-		writable += !write_faults(r, i);
-	CHECK("permissions-unchanged", !writable, "%zu of %zu read-only pages can be written",
-	      writable, nr);
 }
 
 /* Free a read-only mapping: allowed, and it stays read-only. */

@@ -86,6 +86,8 @@ FIXTURE_VARIANT_ADD(lazyfree, 16k) { .bytes = 16384 };
 FIXTURE_VARIANT_ADD(lazyfree, 32k) { .bytes = 32768 };
 FIXTURE_VARIANT_ADD(lazyfree, 64k) { .bytes = 65536 };
 FIXTURE_VARIANT_ADD(lazyfree, 128k) { .bytes = 131072 };
+FIXTURE_VARIANT_ADD(lazyfree, 512k) { .bytes = 524288 };
+FIXTURE_VARIANT_ADD(lazyfree, 1m) { .bytes = 1048576 };
 FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 
 #define FIX FIXTURE_DATA(lazyfree)
@@ -101,6 +103,9 @@ FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 		SKIP(return, "%s: wanted %lld, got %lld", what, (long long)(want), \
 		     (long long)(got));						\
 } while (0)
+
+/* Parts of a folio and holes in it need some pages. */
+#define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
 
 /* First line of each test: a region of so many folios, or SKIP with the reason. */
 #define REGION(folios) do {							\
@@ -367,24 +372,12 @@ static inline void region_fill(struct region *r)
 	}
 }
 
-/* Whole folios of the variant's order, written through; false: see self->why. */
-static inline bool region_map(FIX *self, struct region *r, size_t folios)
+/* Fill the region so that it has whole folios of the variant's order; false: see self->why. */
+static inline bool region_populate(FIX *self, struct region *r)
 {
 	bool ok = false;
 	int got = -1;
 
-	if (self->why[0])
-		return false;
-	r->pages = folios * self->nr;
-	if (folios > REGION_FOLIOS || r->pages > MAX_PAGES)
-		abort();
-	kpv_param("folios", folios);
-	kpv_param("pages", r->pages);
-	r->base = region_reserve(r->pages * psize, 0);
-	if (!kpv_need("region", r->base, 1, !!r->base)) {
-		snprintf(self->why, sizeof(self->why), "no place for the region");
-		return false;
-	}
 	for (int try = 0; try < 4 && !ok; try++) {
 		if (try) {
 			madvise(r->base, r->pages * psize, MADV_DONTNEED);
@@ -399,6 +392,42 @@ static inline bool region_map(FIX *self, struct region *r, size_t folios)
 			 self->order, got);
 		return false;
 	}
+	return true;
+}
+
+/* Whole folios of the variant's order, written through; false: see self->why. */
+static inline bool region_map(FIX *self, struct region *r, size_t folios)
+{
+	if (self->why[0])
+		return false;
+	r->pages = folios * self->nr;
+	if (folios > REGION_FOLIOS || r->pages > MAX_PAGES)
+		abort();
+	kpv_param("folios", folios);
+	kpv_param("pages", r->pages);
+	r->base = region_reserve(r->pages * psize, 0);
+	if (!kpv_need("region", r->base, 1, !!r->base)) {
+		snprintf(self->why, sizeof(self->why), "no place for the region");
+		return false;
+	}
+	return region_populate(self, r);
+}
+
+/*
+ * Move the region to another place, which lies so many bytes past an address
+ * that is aligned as any folio is.
+ */
+static inline bool region_move(struct region *r, size_t shift)
+{
+	char *to = region_reserve(r->pages * psize, shift);
+
+	if (!to || munmap(to, r->pages * psize))
+		return false;
+	to = mremap(r->base, r->pages * psize, r->pages * psize, MREMAP_MAYMOVE | MREMAP_FIXED,
+		    to);
+	if (to == MAP_FAILED)
+		return false;
+	r->base = to;
 	return true;
 }
 

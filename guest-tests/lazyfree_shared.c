@@ -16,31 +16,6 @@
 #include "../kselftest_harness.h"
 #include "lazyfree_child.h"
 
-/* Fork so that the child gets folios [first, first + nr) and no others. */
-static bool fork_folios(FIX *self, size_t first, size_t nr)
-{
-	size_t folio = self->nr * psize, folios = rg.pages / self->nr;
-	char *head = rg.base, *tail = rg.base + (first + nr) * folio;
-	size_t tail_len = (folios - first - nr) * folio;
-	bool ok = true;
-
-	if (first)
-		ok &= !madvise(head, first * folio, MADV_DONTFORK);
-	if (tail_len)
-		ok &= !madvise(tail, tail_len, MADV_DONTFORK);
-	ok &= child_start();
-	if (first)
-		ok &= !madvise(head, first * folio, MADV_DOFORK);
-	if (tail_len)
-		ok &= !madvise(tail, tail_len, MADV_DOFORK);
-	return ok;
-}
-
-#define FORK_FOLIOS(first, nr) do {						\
-	ASSERT_TRUE(fork_folios(self, first, nr));				\
-	NEED("vmas", region_vmas(&rg) == 1, 1, region_vmas(&rg));		\
-} while (0)
-
 /*
  * Whole folios that a child maps as well. The kernel may mark them (PG_dirty
  * is clear) since the child's dirty PTEs keep the data. Kills: clearing the
