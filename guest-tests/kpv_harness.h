@@ -11,6 +11,20 @@
 
 #include "kpv_obs.h"
 
+/* A program that includes this file can serve; elsewhere than with glibc stdout cannot be set. */
+#ifdef __GLIBC__
+#include "kpv_serve.h"
+
+#undef TEST_HARNESS_MAIN
+#define TEST_HARNESS_MAIN							\
+	int main(int argc, char **argv)						\
+	{									\
+		if (getenv("KPV_SERVE"))					\
+			return kpv_serve(argv[0], test_harness_run);		\
+		return test_harness_run(argc, argv);				\
+	}
+#endif
+
 /* Hash of "fixture.variant.test"; a fixture without variants has "fixture.test", as the harness prints it. */
 static inline uint64_t kpv_test_hash(const struct __test_metadata *test, const void *variant)
 {

@@ -198,7 +198,7 @@ def _qemu_shape(machine: Machine) -> list[str]:
     """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
     none = Path("-")
     return qemu.command_line(
-        machine, program="", image=none, initrd=none, ram=none, swap=none, log=none, qmp=none, port=0
+        machine, program="", image=none, initrd=none, ram=none, swap=none, mailbox=none, log=none, qmp=none, port=0
     )
 
 

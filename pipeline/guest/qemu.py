@@ -12,6 +12,8 @@ from pathlib import Path
 from pipeline.errors import InfraError
 from pipeline.guest import swapdisk
 from pipeline.guest.machine import Machine
+from pipeline.guest.mailbox import SIZE as MAILBOX_SIZE
+from pipeline.guest.mailbox import SLOT as MAILBOX_SLOT
 
 PROGRAM = "qemu-system-aarch64"
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -41,6 +43,7 @@ def command_line(
     initrd: Path,
     ram: Path,
     swap: Path,
+    mailbox: Path,
     log: Path,
     qmp: Path,
     port: int,
@@ -86,6 +89,9 @@ def command_line(
         # cache.no-flush: nobody reads it after a crash.
         "-blockdev", f"driver=file,node-name=swap,filename={_escaped(swap)},cache.no-flush=on",
         "-device", f"virtio-blk-pci,drive=swap,serial={swapdisk.SERIAL}",
+        # What guest programs write there this process reads, see mailbox.py.
+        "-object", f"memory-backend-file,id=mailbox,size={MAILBOX_SIZE},mem-path={_escaped(mailbox)},share=on",
+        "-device", f"ivshmem-plain,memdev=mailbox,addr={MAILBOX_SLOT:#x}",
         "-device", "pvpanic-pci",
         "-device", "i6300esb",
         # A guest that panicked or hangs stays as it is, for who wants to look into it.

@@ -1,10 +1,13 @@
-"""Runs many jobs in one SSH command, and reads their output back live.
+"""Runs many jobs in few SSH commands, and reads their output back live.
 
-The guest's side is data/run-jobs, which says how the output is framed.
+Two programs of the guest run jobs: the script data/run-jobs runs any command,
+and a test program that serves (guest-tests/kpv_serve.h) its own tests, each in a
+fork of itself instead of a program started anew. Both read a list from standard
+input and end each job with the same frame; the script writes to the SSH session,
+a test program to the mailbox.
 """
 
 import contextlib
-import re
 import secrets
 import shlex
 import time
@@ -13,8 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import InfraError
-from pipeline.guest import ends
+from pipeline.guest import ends, mailbox
 from pipeline.guest.deadline import Deadline
+from pipeline.guest.framing import Ended, Framing
 from pipeline.guest.shell import Session, ShellLost
 from pipeline.guest.vm import VM
 
@@ -22,17 +26,22 @@ from pipeline.guest.vm import VM
 GRACE = 10.0
 #: Bytes kept of one job's output: a test that prints without end must not fill the host.
 LIMIT = 8 << 20
+#: Seconds between two looks into the mailbox.
+_TICK = 0.01
 
 
 @dataclass(frozen=True)
 class GuestJob:
     """``id``: also the name in the markers of console and trace; ``marked``: whether to write them.
-    ``timeout``: seconds on the host's clock."""
+    ``timeout``: seconds on the host's clock.
+    ``serves``: the program is one that runs jobs itself; its arguments and the id have no blanks then.
+    """
 
     id: str
     argv: tuple[str, ...]
     timeout: float = 30.0
     marked: bool = True
+    serves: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,76 +67,33 @@ class GuestResult:
         return self.output.decode("utf-8", errors="replace")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A frame: job ``number`` ended; ``began`` and ``ended`` are seconds on the guest's clock."""
-
-    number: int
-    began: float
-    ended: float
-    status: int
-
-
-class Framing:
-    """Cuts the stream into frames and output. A job cannot forge a frame: it does not know ``word``."""
-
-    def __init__(self, word: str) -> None:
-        self._mark = b"\x1e" + word.encode() + b" end "
-        self._pattern = re.compile(re.escape(self._mark) + rb"(\d+) ([\d.]+) ([\d.]+) (\d+)\n")
-        self._rest = b""
-
-    def feed(self, chunk: bytes) -> Iterator[Ended | bytes]:
-        """Frames and output in order; bytes that may be the start of a frame wait for the next chunk."""
-        data = self._rest + chunk
-        at = 0
-        for match in self._pattern.finditer(data):
-            if match.start() > at:
-                yield data[at : match.start()]
-            at = match.end()
-            yield Ended(int(match[1]), float(match[2]), float(match[3]), int(match[4]))
-        keep = self._frame_start(data, at)
-        if keep > at:
-            yield data[at:keep]
-        self._rest = data[keep:]
-
-    def _frame_start(self, data: bytes, at: int) -> int:
-        found = data.find(self._mark, at)
-        if found >= 0 and len(data) - found < 100:
-            return found
-        for size in range(min(len(self._mark) - 1, len(data) - at), 0, -1):
-            if self._mark.startswith(data[len(data) - size :]):
-                return len(data) - size
-        return len(data)
-
-
 def run(vm: VM, jobs: Iterable[GuestJob]) -> Iterator[GuestResult]:
     """Run the jobs one after the other; yields each result as soon as there is one.
 
-    A job over its timeout is killed, and the following ones go on. When the VM
-    ends in a job, its result says so and is the last: jobs without a result
-    did not run. Raises VmEnded when the VM ends between two jobs.
+    A job over its timeout is killed, and the following ones go on. Where the
+    guest's runner ends in a job, its exit status is that job's, and another one
+    runs the rest. When the VM ends in a job, its result says so and is the last:
+    jobs without a result did not run. Raises VmEnded when the VM ends between
+    two jobs.
     """
     waiting = list(jobs)
-    if not waiting:
-        return
-    word = secrets.token_hex(8)
-    lines = "".join(
-        f"{number} {shlex.quote(job.id if job.marked else '')} {shlex.join(job.argv)}\n"
-        for number, job in enumerate(waiting)
-    )
-    if lines.count("\n") != len(waiting):
-        raise ValueError("a job's id and arguments hold no line break")
-    with vm.doing(f"starting {waiting[0].id}"):
-        session = vm.shell.open(f"exec setsid /kpv/run-jobs {word}", stdin=lines.encode(), deadline=Deadline(10))
-    reader = _Reader(vm, waiting, session, Framing(word))
-    try:
-        yield from reader.results()
-    except GeneratorExit:
-        with contextlib.suppress(ShellLost):
-            reader.give_up(Deadline(5))
-        raise
-    finally:
-        session.close()
+    for job in waiting:
+        _check(job)
+    while waiting:
+        part = _together(waiting)
+        reader = _Reader(vm, part)
+        try:
+            for result in reader.results():
+                waiting.pop(0)
+                yield result
+                if result.end is not None:
+                    return
+        except GeneratorExit:
+            with contextlib.suppress(ShellLost):
+                reader.give_up(Deadline(5))
+            raise
+        finally:
+            reader.close()
 
 
 def fetch(vm: VM, paths: Sequence[str], *, deadline: Deadline) -> dict[str, bytes]:
@@ -147,33 +113,68 @@ def fetch(vm: VM, paths: Sequence[str], *, deadline: Deadline) -> dict[str, byte
     return contents
 
 
-class _Reader:
-    """State of one ``run``."""
+def _check(job: GuestJob) -> None:
+    words = (job.id, *job.argv)
+    if any("\n" in word for word in words):
+        raise ValueError("a job's id and arguments hold no line break")
+    if job.serves and (not job.marked or any(len(word.split()) != 1 for word in words)):
+        raise ValueError("a job of a program that serves is marked, and its id and arguments hold no blank")
 
-    def __init__(self, vm: VM, jobs: Sequence[GuestJob], session: Session, framing: Framing) -> None:
-        self._vm, self._jobs, self._session, self._framing = vm, jobs, session, framing
+
+def _together(jobs: Sequence[GuestJob]) -> list[GuestJob]:
+    """The first jobs that one runner can run."""
+
+    def runner(job: GuestJob) -> str:
+        return job.argv[0] if job.serves else ""
+
+    count = next((at for at, job in enumerate(jobs) if runner(job) != runner(jobs[0])), len(jobs))
+    return list(jobs[:count])
+
+
+class _Reader:
+    """State of one runner in the guest."""
+
+    def __init__(self, vm: VM, jobs: Sequence[GuestJob]) -> None:
+        self._vm, self._jobs = vm, jobs
+        self._serves = jobs[0].serves
         self._done = 0
         self._start_of_console = vm.console.count
+        word = secrets.token_hex(8)
+        self._framing = Framing(word)
+        if self._serves:
+            vm.mailbox.take()  # what a runner before left
+            command = f"{mailbox.VARIABLE}={mailbox.DEVICE} setsid {shlex.quote(jobs[0].argv[0])}"
+            lines = [word, *(f"{at} {job.id} {' '.join(job.argv[1:])}" for at, job in enumerate(jobs))]
+        else:
+            command = f"setsid /kpv/run-jobs {word}"
+            lines = [
+                f"{at} {shlex.quote(job.id if job.marked else '')} {shlex.join(job.argv)}"
+                for at, job in enumerate(jobs)
+            ]
+        listed = "".join(f"{line}\n" for line in lines).encode()
+        with vm.doing(f"starting {jobs[0].id}"):
+            # Not exec: the shell turns the death of the runner into an exit status.
+            self._session: Session = vm.shell.open(f"{command}; exit $?", stdin=listed, deadline=Deadline(10))
         self._next()
 
     def results(self) -> Iterator[GuestResult]:
         try:
-            for chunk in self._session.chunks(Deadline(float("inf"))):
-                for item in self._framing.feed(chunk):
-                    if isinstance(item, Ended):
-                        yield self._end(item)
-                    else:
-                        self._keep(item)
+            while (chunk := self._session.poll(_TICK)) is not None:
+                yield from self._take(chunk)
                 if self._done < len(self._jobs):
                     self._watch()
-            # Read to the end of the script: dropbear mistakes a channel closed under a
+            # Read to the end of the runner: dropbear mistakes a channel closed under a
             # running command for the next one and refuses that one's command.
-            if self._done == len(self._jobs):
-                return
-            raise ShellLost(f"the guest's runner ended after {self._done} of {len(self._jobs)} jobs")
+            yield from self._take(b"")
+            if self._done < len(self._jobs):
+                status = self._session.exit_status(Deadline(5))
+                self.end_jobs(Deadline(GRACE))  # what the runner left running
+                yield self._end(status, time.monotonic() - self._since)
         except ShellLost as err:
+            yield from self._take(b"")  # first: it may tell that the job under way has ended
             failure = self._vm.failure()
             failure.detail = f"{err.message}\n{failure.detail}"
+            yield from self._take(b"")
             if self._done == len(self._jobs) or not self._begun():
                 raise failure from err
             yield self._result("vm-ended", None, time.monotonic() - self._since, end=failure)
@@ -188,6 +189,22 @@ class _Reader:
         for _ in self._session.chunks(deadline):
             pass
 
+    def close(self) -> None:
+        self._session.close()
+
+    def _take(self, chunk: bytes) -> Iterator[GuestResult]:
+        """Results in ``chunk`` of the session, and in the mailbox where that has the frames."""
+        if self._serves:
+            self._keep(chunk)  # of the runner itself, where it fails
+            chunk = self._vm.mailbox.take()
+        for item in self._framing.feed(chunk):
+            if not isinstance(item, Ended):
+                self._keep(item)
+            elif item.number != self._done:
+                raise InfraError(f"the guest's runner told of job {item.number} where job {self._done} was due")
+            else:
+                yield self._end(item.status, item.ended - item.began)
+
     def _next(self) -> None:
         """A job begins as soon as the one before has ended."""
         self._since = time.monotonic()
@@ -199,11 +216,8 @@ class _Reader:
         else:
             self._vm.phase = f"after {self._jobs[-1].id}"
 
-    def _end(self, ended: Ended) -> GuestResult:
-        if ended.number != self._done:
-            raise InfraError(f"the guest's runner told of job {ended.number} where job {self._done} was due")
-        outcome = "timeout" if self._killed else "exited"
-        result = self._result(outcome, ended.status, ended.ended - ended.began)
+    def _end(self, status: int, seconds: float) -> GuestResult:
+        result = self._result("timeout" if self._killed else "exited", status, seconds)
         self._done += 1
         self._next()
         return result

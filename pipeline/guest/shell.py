@@ -84,28 +84,32 @@ class Session:
 
         Raises ShellLost: VM over, connection broken, deadline passed.
         """
-        self._channel.settimeout(_TICK)
-        while True:
-            try:
-                chunk = self._channel.recv(1 << 20)
-            except TimeoutError:
-                if self._over():
-                    raise ShellLost("the VM ended while a command ran") from None
-                if deadline.expired:
-                    raise ShellLost(f"a command did not end within {deadline.seconds:g} s") from None
-                yield b""
-                continue
-            if chunk:
-                yield chunk
-            elif self._channel.exit_status_ready() or self._channel.closed:
-                return
-            elif not self._transport_alive():
+        while (chunk := self.poll(_TICK)) is not None:
+            if not chunk and deadline.expired:
+                raise ShellLost(f"a command did not end within {deadline.seconds:g} s")
+            yield chunk
+
+    def poll(self, seconds: float) -> bytes | None:
+        """Output that comes within ``seconds``, b"" where none does, None once the command ended and all was read.
+
+        Raises ShellLost: VM over, connection broken.
+        """
+        self._channel.settimeout(seconds)
+        try:
+            chunk = self._channel.recv(1 << 20)
+        except TimeoutError:
+            if self._over():
+                raise ShellLost("the VM ended while a command ran") from None
+            return b""
+        if chunk:
+            return chunk
+        if not self._channel.exit_status_ready() and not self._channel.closed:
+            if not self._transport_alive():
                 raise ShellLost("the connection to the guest broke")
-            else:
-                # The end of the output; its exit status is a packet of its own.
-                if not self._channel.status_event.wait(min(5.0, deadline.remaining)):
-                    raise ShellLost("a command closed its output and did not end")
-                return
+            # The end of the output; its exit status is a packet of its own.
+            if not self._channel.status_event.wait(5.0):
+                raise ShellLost("a command closed its output and did not end")
+        return None
 
     def exit_status(self, deadline: Deadline) -> int:
         """Raises ShellLost where the connection ended without one."""

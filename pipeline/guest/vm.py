@@ -20,6 +20,7 @@ from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End
 from pipeline.guest.keys import RunKeys
 from pipeline.guest.machine import Machine
+from pipeline.guest.mailbox import Mailbox
 from pipeline.guest.monitor import Monitor
 from pipeline.guest.qmp import Qmp
 from pipeline.guest.shell import Completed, Shell, ShellLost, wait_connect
@@ -34,6 +35,7 @@ class VM:
 
     ``workdir`` keeps console.log and qemu.err. ``ram``: the guest's memory as a
     file while the VM lives; RAM starts at physical address 0x40000000 (hw/arm/virt.c).
+    ``mailbox``: what programs of the guest write there.
     """
 
     def __init__(
@@ -211,6 +213,8 @@ class VM:
         program = qemu.find(self._program)
         folder = self._stack.enter_context(_scratch(self.machine.memory_mib << 20))
         self.ram = folder / "ram"
+        self.mailbox = Mailbox(folder / "mailbox")
+        self._stack.callback(self.mailbox.close)
         self._port = qemu.free_port()
         log = self._workdir / "console.log"
         log.write_bytes(b"")  # there before QEMU opens it, and without another boot's text
@@ -223,6 +227,7 @@ class VM:
             initrd=self._initrd,
             ram=self.ram,
             swap=swapdisk.make(folder / "swap", self.machine.page_size),
+            mailbox=folder / "mailbox",
             log=log,
             qmp=folder / "qmp",
             port=self._port,

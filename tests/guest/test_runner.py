@@ -1,11 +1,13 @@
 """The runner's protocol against hostile output, and its guest's half in the host's shell."""
 
 import contextlib
+import mmap
 import os
 import shutil
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InfraError
 from pipeline.guest import ends, runner
-from pipeline.guest.runner import Ended, Framing, GuestJob
+from pipeline.guest.framing import Ended, Framing
+from pipeline.guest.mailbox import SIZE, Mailbox
+from pipeline.guest.runner import GuestJob
 from pipeline.guest.shell import ShellLost
 
 WORD = "0123456789abcdef"
-DATA = Path(__file__).parents[2] / "pipeline" / "guest" / "data"
+CHECKOUT = Path(__file__).parents[2]
+DATA = CHECKOUT / "pipeline" / "guest" / "data"
 
 
 def frame(number: int, status: int = 0, began: float = 1.0, ended: float = 1.5) -> bytes:
@@ -76,33 +81,63 @@ class FakeConsole:
 
 
 class FakeSession:
-    def __init__(self, chunks: list[bytes | Exception]) -> None:
-        self.script = chunks
+    """One runner in the guest: what it writes, and how it ends.
+
+    Of a runner that serves, ``mail`` goes to the mailbox with each chunk of the session.
+    """
+
+    def __init__(self, *chunks: bytes | Exception, mail: Sequence[bytes] = (), status: int = 0) -> None:
+        self.script, self.mail, self.status = list(chunks), list(mail), status
+        self.word = ""
         self.closed = False
 
+    def poll(self, seconds: float) -> bytes | None:
+        if self.mail:
+            self.mailbox += self.mail.pop(0).replace(b"WORD", self.word.encode())
+        if not self.script:
+            return b"" if self.mail else None
+        chunk = self.script.pop(0)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk.replace(b"WORD", self.word.encode())
+
     def chunks(self, deadline: object) -> Iterator[bytes]:
-        for chunk in self.script:
-            if isinstance(chunk, Exception):
-                raise chunk
-            yield chunk.replace(b"WORD", self.word.encode())
+        while (chunk := self.poll(0)) is not None:
+            yield chunk
+
+    def exit_status(self, deadline: object) -> int:
+        return self.status
 
     def close(self) -> None:
         self.closed = True
 
 
 class FakeVm:
-    """Plays the guest's side of one run."""
+    """Plays the guest's side: one session after the other, with what was asked of each."""
 
-    def __init__(self, chunks: list[bytes | Exception], console: list[str]) -> None:
-        self.session = FakeSession(chunks)
-        self.console = FakeConsole(console)
+    def __init__(self, *sessions: FakeSession, console: Sequence[str] = ()) -> None:
+        self.sessions = list(sessions)
+        self.console = FakeConsole(list(console))
         self.phase = ""
+        self.started: list[tuple[str, str]] = []
         self.commands: list[str] = []
         self.shell = self
+        self.mailbox = self
+        self.mail = bytearray()
 
     def open(self, command: str, *, deadline: object, stdin: bytes = b"") -> FakeSession:
-        self.session.word, self.listed = command.rpartition(" ")[2], stdin.decode()
-        return self.session
+        session = self.sessions.pop(0)
+        session.mailbox = self.mail
+        first, _, rest = stdin.decode().partition("\n")
+        serves = command.startswith("KPV_SERVE=")
+        session.word = first if serves else command.removesuffix("; exit $?").rpartition(" ")[2]
+        self.started.append((command.replace(session.word, "WORD"), rest if serves else stdin.decode()))
+        return session
+
+    def take(self) -> bytes:
+        data = bytes(self.mail)
+        self.mail.clear()
+        return data
 
     def run(self, command: str, *, deadline: object) -> None:
         self.commands.append(command)
@@ -120,8 +155,8 @@ def end(number: int, status: int = 0) -> bytes:
     return f"\x1eWORD end {number} 10.0 10.25 {status}\n".encode()
 
 
-def play(chunks, jobs, console=()):
-    vm = FakeVm(list(chunks), list(console))
+def play(chunks, jobs, console=(), **how):
+    vm = FakeVm(FakeSession(*chunks, **how), console=console)
     return vm, list(runner.run(vm, jobs))
 
 
@@ -133,12 +168,11 @@ def test_results_come_in_order_with_status_and_guest_seconds():
         ("a.4k", "exited", 0, b"one", 0.25),
         ("b.4k", "exited", 139, b"two", 0.25),
     ]
-    assert vm.listed == "0 a.4k t 'it'\"'\"'s'\n1 b.4k u\n"
-    assert vm.session.closed
+    assert vm.started == [("setsid /kpv/run-jobs WORD; exit $?", "0 a.4k t 'it'\"'\"'s'\n1 b.4k u\n")]
 
 
 def test_results_are_yielded_as_they_come():
-    vm = FakeVm([end(0), ShellLost("later")], [])
+    vm = FakeVm(FakeSession(end(0), ShellLost("later")))
     assert next(runner.run(vm, [GuestJob("a", ("t",)), GuestJob("b", ("t",))])).job.id == "a"
 
 
@@ -152,17 +186,25 @@ def test_a_vm_that_ends_in_a_job_is_that_job_s_result_and_the_last():
 
 
 def test_a_vm_that_ends_between_two_jobs_is_no_job_s_result():
-    vm = FakeVm([end(0), ShellLost("gone")], ["kpv: begin a", "kpv: end a"])
+    vm = FakeVm(FakeSession(end(0), ShellLost("gone")), console=["kpv: begin a", "kpv: end a"])
     results = runner.run(vm, [GuestJob("a", ("t",)), GuestJob("b", ("t",))])
     assert next(results).outcome == "exited"
     with pytest.raises(ends.GuestPanic):
         next(results)
 
 
-def test_a_runner_that_ends_early_is_an_end_of_the_vm():
-    with pytest.raises(ends.VmEnded) as told:
-        play([end(0)], [GuestJob("a", ("t",)), GuestJob("b", ("t",))])
-    assert "after 1 of 2 jobs" in told.value.detail
+def test_a_runner_that_ends_in_a_job_is_that_job_s_end_and_another_runs_the_rest():
+    first, second = FakeSession(end(0) + b"half", status=137), FakeSession(b"whole" + end(0))
+    vm = FakeVm(first, second)
+    results = list(runner.run(vm, [GuestJob(name, ("t",)) for name in "abc"]))
+    assert [(r.job.id, r.outcome, r.exit_status, r.output) for r in results] == [
+        ("a", "exited", 0, b""),
+        ("b", "exited", 137, b"half"),
+        ("c", "exited", 0, b"whole"),
+    ]
+    assert [listed for _, listed in vm.started] == ["0 a t\n1 b t\n2 c t\n", "0 c t\n"]
+    assert vm.commands == ["exec /kpv/end-jobs"]  # what the first left running must not disturb
+    assert first.closed and second.closed
 
 
 def test_a_job_over_its_time_is_killed_and_the_next_goes_on():
@@ -181,12 +223,13 @@ def test_a_job_that_cannot_be_killed_ends_the_vm(monkeypatch):
 
 
 def test_closing_the_results_early_ends_the_jobs():
-    vm = FakeVm([end(0), b"more"], [])
+    session = FakeSession(end(0), b"more")
+    vm = FakeVm(session)
     results = runner.run(vm, [GuestJob("a", ("t",)), GuestJob("b", ("t",))])
     next(results)
     results.close()
     assert vm.commands == ["exec /kpv/end-jobs all"]
-    assert vm.session.closed
+    assert session.closed
 
 
 def test_endless_output_is_cut_and_said_so(monkeypatch):
@@ -210,11 +253,157 @@ def test_no_jobs_need_no_guest():
 
 
 def test_fetch_leaves_out_what_cannot_be_read():
-    vm = FakeVm([b"\x1f\x8b\n" + end(0), b"cat: no such file\n" + end(1, 1)], [])
+    vm = FakeVm(FakeSession(b"\x1f\x8b\n" + end(0), b"cat: no such file\n" + end(1, 1)))
     assert runner.fetch(vm, ["/proc/config.gz", "/nope"], deadline=runner.Deadline(5)) == {
         "/proc/config.gz": b"\x1f\x8b\n"
     }
-    assert vm.listed.startswith("0 '' cat /proc/config.gz\n")
+    assert vm.started[0][1].startswith("0 '' cat /proc/config.gz\n")
+
+
+SERVED = [GuestJob(f"{name}.4k", ("/kpv/bin/free", "-r", f"f.4k.{name}"), serves=True) for name in ("a", "b", "c")]
+
+
+def serve(*sessions, console=()):
+    vm = FakeVm(*sessions, console=console)
+    return vm, list(runner.run(vm, SERVED))
+
+
+def test_a_program_that_serves_is_started_once_and_writes_to_the_mailbox():
+    vm, results = serve(FakeSession(mail=[b"one" + end(0) + b"tw", b"o" + end(1, 1) + end(2)]))
+    assert [(r.job.id, r.exit_status, r.output) for r in results] == [
+        ("a.4k", 0, b"one"),
+        ("b.4k", 1, b"two"),
+        ("c.4k", 0, b""),
+    ]
+    assert vm.started == [
+        (
+            "KPV_SERVE=/sys/bus/pci/devices/0000:00:10.0 setsid /kpv/bin/free; exit $?",
+            "0 a.4k -r f.4k.a\n1 b.4k -r f.4k.b\n2 c.4k -r f.4k.c\n",
+        )
+    ]
+
+
+def test_what_a_serving_program_says_of_itself_is_output_of_its_test():
+    _, results = serve(
+        FakeSession(b"/kpv/bin/free: No such device\n", mail=[b"", b""], status=2), *[FakeSession(status=2)] * 2
+    )
+    assert results[0].output == b"/kpv/bin/free: No such device\n"
+    assert [r.exit_status for r in results] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("forged", [end(1).replace(b"WORD", b"0" * 16), end(0)[:-1] + b"?\n", b"\x1eWOR", b"\x1e" * 9])
+def test_what_only_looks_like_a_frame_is_output(forged):
+    _, results = serve(FakeSession(mail=[forged + end(0), end(1) + end(2)]))
+    assert results[0].output.startswith(forged[:1]) and len(results) == 3
+    assert [r.exit_status for r in results] == [0, 0, 0]
+
+
+def test_a_frame_of_the_session_is_output_where_frames_come_by_mail():
+    _, results = serve(FakeSession(end(0, 7), mail=[b"", end(0) + end(1) + end(2)]))
+    assert results[0].exit_status == 0 and b"end 0" in results[0].output
+
+
+def test_a_serving_program_that_dies_is_its_test_s_end_and_another_serves_the_rest():
+    vm, results = serve(FakeSession(mail=[end(0) + b"half"], status=139), FakeSession(mail=[end(0)]))
+    assert [(r.job.id, r.outcome, r.exit_status, r.output) for r in results] == [
+        ("a.4k", "exited", 0, b""),
+        ("b.4k", "exited", 139, b"half"),
+        ("c.4k", "exited", 0, b""),
+    ]
+    assert vm.started[1][1] == "0 c.4k -r f.4k.c\n"
+    assert vm.commands == ["exec /kpv/end-jobs"]
+
+
+def test_what_an_earlier_program_left_in_the_mailbox_is_nobody_s():
+    vm = FakeVm(FakeSession(mail=[end(0) + end(1) + end(2)]))
+    vm.mail += b"late words"
+    assert [r.output for r in runner.run(vm, SERVED)] == [b"", b"", b""]
+
+
+def test_what_was_mailed_before_the_kernel_died_is_kept_and_the_right_test_blamed():
+    session = FakeSession(b"", ShellLost("gone"))
+    vm = FakeVm(session, console=["kpv: begin a.4k", "kpv: end a.4k", "kpv: begin b.4k"])
+    session.mail = [b"", end(0) + b"# before the step\n"]  # not looked at when the connection broke
+    results = list(runner.run(vm, SERVED))
+    assert [(r.job.id, r.outcome) for r in results] == [("a.4k", "exited"), ("b.4k", "vm-ended")]
+    assert results[1].output == b"# before the step\n"
+    assert results[1].end.phase == "running b.4k"
+
+
+def test_a_served_test_over_its_time_is_killed_and_the_program_goes_on():
+    slow = GuestJob("slow.4k", SERVED[0].argv, timeout=0.0, serves=True)
+    vm = FakeVm(FakeSession(mail=[b"some", b"", end(0, 137), end(1)]))
+    results = list(runner.run(vm, [slow, SERVED[1]]))
+    assert vm.commands == ["exec /kpv/end-jobs"]
+    assert [(r.outcome, r.exit_status, r.output) for r in results] == [("timeout", 137, b"some"), ("exited", 0, b"")]
+
+
+def test_each_program_serves_its_own_tests_and_the_script_runs_the_rest():
+    other = GuestJob("d.4k", ("/kpv/bin/other", "-r", "f.4k.d"), serves=True)
+    vm = FakeVm(
+        FakeSession(mail=[end(0) + end(1)]), FakeSession(mail=[end(0)]), FakeSession(end(0)), FakeSession(mail=[end(0)])
+    )
+    jobs = [*SERVED[:2], other, GuestJob("x", ("true",)), SERVED[2]]
+    assert [r.job.id for r in runner.run(vm, jobs)] == ["a.4k", "b.4k", "d.4k", "x", "c.4k"]
+    assert len(vm.started) == 4
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        GuestJob("a b", ("t",), serves=True),
+        GuestJob("a", ("t", "two words"), serves=True),
+        GuestJob("a", ("t", ""), serves=True),
+        GuestJob("a", ("t",), marked=False, serves=True),
+    ],
+)
+def test_what_a_serving_program_cannot_be_told_is_refused(job):
+    with pytest.raises(ValueError, match="serves is marked"):
+        list(runner.run(FakeVm(), [job]))
+
+
+class GuestsHalf:
+    """Writes to a mailbox as guest-tests/kpv_mailbox.h does."""
+
+    def __init__(self, path: Path) -> None:
+        self.map = mmap.mmap(os.open(path, os.O_RDWR), 0)
+
+    def write(self, data: bytes) -> None:
+        size = len(self.map) - 4096
+        (written,) = struct.unpack_from("<Q", self.map, 0)
+        for at, byte in enumerate(data):
+            self.map[4096 + (written + at) % size] = byte
+        struct.pack_into("<Q", self.map, 0, written + len(data))
+
+
+def test_the_mailbox_gives_each_byte_once_around_its_ring(tmp_path):
+    box = Mailbox(tmp_path / "mailbox")
+    guest = GuestsHalf(tmp_path / "mailbox")
+    assert box.take() == b""
+    sent = b""
+    for size in (1, 100_000, 200_000, len(guest.map) - 4096, 7):
+        data = os.urandom(size)
+        sent += data
+        guest.write(data)
+        assert box.take() == data
+        assert box.take() == b""
+    assert struct.unpack_from("<Q", guest.map, 64) == (len(sent),)
+    box.close()
+
+
+def test_a_mailbox_whose_count_makes_no_sense_is_empty(tmp_path):
+    box = Mailbox(tmp_path / "mailbox")
+    guest = GuestsHalf(tmp_path / "mailbox")
+    struct.pack_into("<Q", guest.map, 0, 1 << 60)
+    assert box.take() == b""
+    guest.write(b"again")
+    assert box.take() == b"again"
+    box.close()
+
+
+def test_guest_and_host_agree_on_the_mailbox():
+    text = (CHECKOUT / "guest-tests" / "kpv_mailbox.h").read_text()
+    assert f"#define KPV_MAILBOX_SIZE\t{SIZE:#x}UL" in text
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no shell with EPOCHREALTIME on this host")
