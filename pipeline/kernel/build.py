@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import events
 from pipeline.errors import InfraError, UserError
 from pipeline.events import Emit, StageFinished, StageProgress, StageStarted
 from pipeline.kernel import buildlog, image, kconfig, toolchain, worktree
@@ -100,6 +101,14 @@ class KernelArtifact:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where builds of small changes to one kernel start: ``slot`` keeps the objects of ``overlay``."""
+
+    slot: str
+    overlay: Overlay
+
+
+@dataclass(frozen=True)
 class _Job:
     """What one build needs at hand everywhere."""
 
@@ -160,8 +169,11 @@ def build(
     store: Store,
     cache: Path,
     emit: Emit,
+    start: Start | None = None,
 ) -> KernelArtifact:
     """The kernel of these inputs, from the store or built in the slot of this study and kernel.
+
+    With ``start`` it is built in that slot, from the objects it keeps; see ``prime``.
 
     Raises KconfigError, BuildError (both UserError: the kernel's fault), and
     MissingTool, DiskFull, BuildKilled (InfraError: the surroundings').
@@ -174,7 +186,10 @@ def build(
     emit(StageStarted(stage="build", subject=kernel_id, why=why))
 
     def make(folder: Path) -> None:
-        with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=kernel_id, emit=emit) as held:
+        name = start.slot if start else kernel_id
+        with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=name, emit=emit) as held:
+            if start and worktree.keeps(held, start.overlay, request=inputs["config"]):
+                worktree.rewind(held, source, start.overlay)
             slot = worktree.update(held, source, overlay, request=inputs["config"])
             _build(job, slot, folder, inputs, series)
 
@@ -200,8 +215,30 @@ def build(
     )
 
 
-def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, Any], series: Series) -> None:
-    began = time.monotonic()
+def prime(
+    *,
+    source: SourceTree,
+    start: Start,
+    fragments: kconfig.Requested,
+    study_id: str,
+    store: Store,
+    cache: Path,
+    emit: Emit,
+) -> None:
+    """Have the objects of ``start.overlay`` in its slot, for builds that start there. Raises as ``build`` does."""
+    job = _Job(start.slot, source, start.overlay, fragments, toolchain.find(), store, cache, emit)
+    request = inputs_of(source, start.overlay, fragments, job.tools)["config"]
+    with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=start.slot, emit=emit) as held:
+        if worktree.keeps(held, start.overlay, request=request):
+            return
+        with events.stage(emit, "build", start.slot):
+            slot = worktree.update(held, source, start.overlay, request=request)
+            _make(job, slot, request)
+            worktree.keep(slot, start.overlay, request=request)
+
+
+def _make(job: _Job, slot: worktree.Slot, request: str) -> tuple[str, list[str]]:
+    """Configure and compile what is in the slot; the final .config and the command."""
     with disk_full_told(slot.path), worktree.building(slot):
         slot.log.write_bytes(b"")
         config = _configure(job, slot)
@@ -210,7 +247,13 @@ def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, An
             write_atomic(dot_config, config)
         command = job.make(slot, f"-j{len(os.sched_getaffinity(0)) + 1}", "-Otarget", "Image")
         _make_image(job, slot, command, hashlib.sha256(config.encode()).hexdigest())
-    worktree.succeeded(slot, request=inputs["config"])
+    worktree.succeeded(slot, request=request)
+    return config, command
+
+
+def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, Any], series: Series) -> None:
+    began = time.monotonic()
+    config, command = _make(job, slot, inputs["config"])
     with disk_full_told(folder):
         _collect(slot, folder)
         facts = {
