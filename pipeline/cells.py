@@ -1,4 +1,7 @@
-"""Which cells of a study must run, and running them: a boot for each kernel and machine that lacks some."""
+"""Which cells of a study must run, and running them: a boot for each kernel and machine that lacks some.
+
+Cells that need more CPUs have a boot of their own, see ``exercise.BootJob``.
+"""
 
 import itertools
 import threading
@@ -39,6 +42,20 @@ class Pair:
     requested: kconfig.Requested
 
 
+@dataclass(frozen=True)
+class Part:
+    """The cells of a pair that need as many CPUs as each other."""
+
+    pair: Pair
+    cpus: int
+    specs: tuple[plan.CellSpec, ...]
+
+    @property
+    def name(self) -> str:
+        smp = f"-smp{self.cpus}" if self.cpus > 1 else ""
+        return f"{self.pair.kernel}-{self.pair.machine.id}{smp}"
+
+
 def exercise_all(
     study: Study,
     pairs: Iterable[Pair],
@@ -60,8 +77,8 @@ def exercise_all(
     cells: list[Cell] = []
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as executor:
         work = [
-            executor.submit(_pair, study, pair, guest, store=store, workdir=workdir, fresh=fresh, stop=stop, emit=emit)
-            for pair in pairs
+            executor.submit(_part, study, part, guest, store=store, workdir=workdir, fresh=fresh, stop=stop, emit=emit)
+            for part in _parts(study, pairs)
         ]
         try:
             for future in work:
@@ -84,9 +101,20 @@ def not_built(study: Study, kernel: str) -> list[Cell]:
     ]
 
 
-def _pair(
+def _parts(study: Study, pairs: Iterable[Pair]) -> list[Part]:
+    """The longest first: the parts of one CPU, which are most of the cells."""
+    parts = []
+    for pair in pairs:
+        specs: dict[int, list[plan.CellSpec]] = {}
+        for spec in plan.cells(study, pair.kernel, pair.machine.id):
+            specs.setdefault(spec.cpus, []).append(spec)
+        parts += [Part(pair, cpus, tuple(some)) for cpus, some in specs.items()]
+    return sorted(parts, key=lambda part: part.cpus)
+
+
+def _part(
     study: Study,
-    pair: Pair,
+    part: Part,
     guest: Guest,
     *,
     store: Store,
@@ -95,8 +123,9 @@ def _pair(
     stop: threading.Event,
     emit: Emit,
 ) -> tuple[list[Boot], list[Cell]]:
-    """The cells of one pair: at most one boot, and one more for each cell that ended its VM."""
-    inputs = {spec: _inputs(study, pair, guest, spec) for spec in plan.cells(study, pair.kernel, pair.machine.id)}
+    """The cells of one part: at most one boot, and one more for each cell that ended its VM."""
+    pair = part.pair
+    inputs = {spec: _inputs(study, pair, guest, spec) for spec in part.specs}
     boots: dict[str, Boot] = {}
     cells: list[Cell] = []
     waiting = list(inputs)
@@ -110,7 +139,7 @@ def _pair(
     for number in itertools.count(1):
         if not waiting:
             break
-        boot_id = f"{workdir.parent.name}-{pair.kernel}-{pair.machine.id}-{number}"
+        boot_id = f"{workdir.parent.name}-{part.name}-{number}"
         job = exercise.BootJob(
             id=boot_id,
             kernel=pair.kernel,
@@ -158,7 +187,7 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[guest.qemu_version, *_qemu_shape(pair.machine)],
+        qemu=[guest.qemu_version, *_qemu_shape(exercise.machine_of(pair.machine, [spec]))],
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,

@@ -2,27 +2,37 @@
 
 A ``BootJob`` is self-contained and picklable: it names files and values only,
 so that any ``concurrent.futures.Executor`` may run it.
+
+Who need not see all cells passes ``until`` to ``run``: it is called with each
+cell as soon as that cell ended, in the order of the job's specs, with all of
+its observation but the trace, and tells by True that this is enough. The guest
+is then powered off as it is after the last cell, and the outcome holds the
+cells so far; the others are as if they had not been asked for::
+
+    outcome = exercise.run(job, emit, stop=stop, until=lambda cell: cell.outcome is Outcome.FAILED)
+
+What is learned of a cell only later is added to the same ``Cell`` object: its
+trace, and findings on the console after its end and before the next one's begin.
 """
 
-import shutil
-import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.collect import Collector
 from pipeline.errors import InfraError
 from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageStarted
-from pipeline.guest import console, keys, rootfs, runner, swapdisk, trace
+from pipeline.guest import keys, rootfs, runner, swapdisk, trace
 from pipeline.guest.deadline import Deadline
-from pipeline.guest.ends import End, KernelEnd, VmEnded
+from pipeline.guest.ends import KernelEnd, VmEnded
 from pipeline.guest.machine import Machine
 from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.guest.vm import VM
 from pipeline.kernel import kconfig
-from pipeline.observation import Boot, Cell, Outcome
-from pipeline.observe import preconditions, probes, records, slices
+from pipeline.observation import Boot, Cell
+from pipeline.observe import preconditions, probes
 from pipeline.plan import CellSpec
 from pipeline.study import Probe
 
@@ -31,24 +41,14 @@ BOOT_LIMIT = 120.0
 #: Seconds for placing probes and reading the guest's facts.
 SETUP_LIMIT = 60.0
 POWEROFF_LIMIT = 30.0
-#: Characters kept of one cell's trace or console; the boot's files hold everything.
-EXCERPT = 200_000
-
-_OUTCOMES = {
-    End.PANIC: Outcome.PANIC,
-    End.OOPS: Outcome.PANIC,
-    End.HANG: Outcome.HANG,
-    End.WATCHDOG: Outcome.HANG,
-    End.EXITED_EARLY: Outcome.CRASHED,
-    End.LOST: Outcome.LOST,
-    End.TIMEOUT: Outcome.LOST,
-}
 
 
 @dataclass(frozen=True)
 class BootJob:
     """Everything one boot needs. ``initrd``: archives without the run's keys. ``workdir`` gets the boot's files.
     ``why``: what makes the boot necessary, for a person.
+
+    The VM has as many CPUs as the cell that needs most of them, see ``machine_of``.
     """
 
     id: str
@@ -67,67 +67,107 @@ class BootJob:
 
 @dataclass(frozen=True)
 class BootOutcome:
-    """``cells``: those that began; the rest of the job's specs may be tried in another boot."""
+    """``cells``: those that ended, and one that the VM ended in; the rest may be tried in another boot."""
 
     boot: Boot
     cells: tuple[Cell, ...]
+
+
+def machine_of(machine: Machine, specs: Iterable[CellSpec]) -> Machine:
+    """The machine with as many of its CPUs as the cell that needs most of them.
+
+    A CPU more makes every cell slower, even one that is offline: QEMU stops all
+    CPUs whenever one invalidates TLB entries of all. Measured with 167 cells on
+    two VMs at once, 41 to 49 ms a cell with one CPU, 55 with a second that is
+    offline (maxcpus=1), 113 to 118 with a second that is online.
+    """
+    return machine.model_copy(update={"smp": min(machine.smp, max((spec.cpus for spec in specs), default=1))})
 
 
 class Stopped(InfraError):
     """The run was given up while this boot was under way."""
 
 
-def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
+def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Callable[[Cell], bool] | None = None) -> BootOutcome:
     """One life of one VM: boot, measure what must hold, run the cells, fetch the trace, power off.
 
-    A kernel that panics or hangs is an outcome; so is a QEMU that was killed
-    (``Boot.end`` "lost"). Raises InfraError where there is no VM to speak of,
-    and Stopped soon after ``stop`` is set.
+    ``until``: see above. A kernel that panics or hangs is an outcome; so is a
+    QEMU that was killed (``Boot.end`` "lost"). Raises InfraError where there is
+    no VM to speak of, and Stopped soon after ``stop`` is set.
     """
     subject = f"{job.kernel}/{job.machine.id}"
     boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id)
     run_keys = keys.make()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = rootfs.assemble((*job.initrd, run_keys.archive), job.workdir / "initrd")
-    results: list[tuple[GuestResult, records.Reading]] = []
+    machine = machine_of(job.machine, job.specs)
+    collector: Collector | None = None
+    fatal: GuestResult | None = None
     vm: VM | None = None
     emit(StageStarted(stage="boot", subject=subject, why=job.why))
     try:
         with (
-            VM(job.machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir) as vm,
+            VM(machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir) as vm,
             _killed_by(stop, vm),
         ):
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
-            _set_up(vm, job, boot)
+            cpus = _set_up(vm, job, boot)
+            collector = Collector(job.specs, boot, vm.console, cpus=cpus)
             emit(StageStarted(stage="exercise", subject=subject))
-            for result in runner.run(vm, [GuestJob(s.job, s.argv, timeout=s.timeout) for s in job.specs]):
-                reading = _reading(result)
-                results.append((result, reading))
-                _announce(result, reading.outcome, job, emit)
-            emit(StageFinished(stage="exercise", subject=subject, seconds=sum(r.seconds for r, _ in results)))
-            if results and (end := results[-1][0].end) is not None:
-                boot.end = end.end
+            fatal = _run_cells(vm, job, collector, emit, until)
+            if fatal is not None and fatal.end is not None:
+                boot.end = fatal.end.end
             else:
+                seconds = sum(cell.seconds for cell in collector.cells)
+                emit(StageFinished(stage="exercise", subject=subject, seconds=seconds))
                 (job.workdir / "trace.dat").write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
                 boot.end = vm.poweroff(Deadline(POWEROFF_LIMIT))
     except VmEnded as err:
         if stop.is_set():
             raise Stopped(f"{subject}: given up") from err
         boot.end = err.end
-        if not results:
+        emit(Finding(subject=subject, what=err.message))
+        if collector is None or not collector.cells:
             boot.failure = f"{err.message}\n{err.detail}".strip()
             emit(StageFinished(stage="boot", subject=subject, seconds=0.0, ok=False))
-        emit(Finding(subject=subject, what=err.message))
-        if isinstance(err, KernelEnd) and results and results[-1][0].end is None:
-            # The kernel fell over after its last cell: that cell is the nearest thing to blame.
-            blamed = replace(results[-1][0], outcome="vm-ended", end=err)
-            results[-1] = (blamed, _reading(blamed))
+        elif isinstance(err, KernelEnd):
+            collector.blame(err)
     finally:
         initrd.unlink(missing_ok=True)
         if vm is not None:
             boot.qemu = vm.argv
-    return BootOutcome(boot, tuple(_collect(job, results, boot)))
+    if stop.is_set() and fatal is not None:
+        raise Stopped(f"{subject}: given up")
+    if collector is None:
+        return BootOutcome(boot, ())
+    if fatal is not None:  # now that QEMU is gone its console is whole
+        cell = collector.add(fatal)
+        _announce(cell, emit)
+        emit(StageFinished(stage="exercise", subject=subject, seconds=sum(c.seconds for c in collector.cells)))
+        if until is not None:
+            until(cell)
+    collector.finish(job.workdir / "trace.dat")
+    return BootOutcome(boot, tuple(collector.cells))
+
+
+def _run_cells(
+    vm: VM, job: BootJob, collector: Collector, emit: Emit, until: Callable[[Cell], bool] | None
+) -> GuestResult | None:
+    """Collects and announces each cell; the result that the VM ended in, if any, is returned instead.
+
+    Raises VmEnded where it ended between two cells.
+    """
+    jobs = [GuestJob(spec.job, spec.argv, timeout=spec.timeout) for spec in job.specs]
+    with closing(runner.run(vm, jobs)) as results:
+        for result in results:
+            if result.end is not None:
+                return result
+            cell = collector.add(result)
+            _announce(cell, emit)
+            if until is not None and until(cell):
+                break
+    return None
 
 
 @contextmanager
@@ -150,11 +190,12 @@ def _killed_by(stop: threading.Event, vm: VM) -> Iterator[None]:
         watcher.join()
 
 
-def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
-    """Place the probes, and measure the preconditions of everything that follows."""
+def _set_up(vm: VM, job: BootJob, boot: Boot) -> int:
+    """Place the probes, and measure the preconditions of everything that follows; returns the CPUs online."""
     deadline = Deadline(SETUP_LIMIT)
     said = vm.run("sh", stdin=probes.script(job.probes, job.tracepoints).encode(), deadline=deadline, phase="probes")
     boot.probes = probes.outcome(said.text, job.probes, job.tracepoints)
+    online = "/sys/devices/system/cpu/online"
     disk = f"/sys/block/{swapdisk.NAME}"
     files = runner.fetch(
         vm,
@@ -165,6 +206,7 @@ def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
             f"{disk}/serial",
             f"{disk}/size",
             "/proc/self/auxv",
+            online,
         ),
         deadline=deadline,
     )
@@ -185,87 +227,17 @@ def _set_up(vm: VM, job: BootJob, boot: Boot) -> None:
         page_size=job.machine.page_size,
         hardware_dbm=job.machine.hardware_dbm,
     )
+    return preconditions.cpus(files.get(online, b"").decode(errors="replace"))
 
 
-def _announce(result: GuestResult, outcome: Outcome, job: BootJob, emit: Emit) -> None:
-    scenario, _, variant = result.job.id.partition(".")
+def _announce(cell: Cell, emit: Emit) -> None:
     emit(
         CellFinished(
-            kernel=job.kernel,
-            machine=job.machine.id,
-            scenario=scenario,
-            variant=variant,
-            outcome=outcome,
-            seconds=result.seconds,
+            kernel=cell.kernel,
+            machine=cell.machine,
+            scenario=cell.scenario,
+            variant=cell.variant,
+            outcome=cell.outcome,
+            seconds=cell.seconds,
         )
     )
-
-
-def _reading(result: GuestResult) -> records.Reading:
-    """The guest's own words, overruled by what the host saw of the test's end."""
-    reading = records.read(result.text, exit_status=result.exit_status or 0)
-    if result.end is not None:
-        reading.outcome, reading.reason = _OUTCOMES[result.end.end], result.end.message
-    elif result.outcome == "timeout":
-        reading.outcome = Outcome.TIMEOUT
-        reading.reason = f"not done within {result.job.timeout:g} s; killed"
-    elif result.truncated:
-        reading.outcome, reading.reason = Outcome.CRASHED, "printed more than can be kept"
-    return reading
-
-
-def _collect(job: BootJob, results: Sequence[tuple[GuestResult, records.Reading]], boot: Boot) -> list[Cell]:
-    log = job.workdir / "console.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    consoles, traces = slices.by_cell(lines), _traces(job.workdir / "trace.dat")
-    cells = []
-    for result, reading in results:
-        spec = next(spec for spec in job.specs if spec.job == result.job.id)
-        text = consoles.get(result.job.id, "")
-        cells.append(
-            Cell(
-                kernel=job.kernel,
-                machine=job.machine.id,
-                scenario=spec.scenario,
-                variant=spec.variant,
-                outcome=reading.outcome,
-                reason=reading.reason,
-                seconds=result.seconds,
-                params=reading.params,
-                needs=reading.needs,
-                steps=reading.steps,
-                pages=reading.pages,
-                checks=reading.checks,
-                console_findings=[f"{f.kind}: {f.headline}" for f in console.findings(text.splitlines())],
-                malformed=reading.malformed,
-                ktap=result.text,
-                console=text[-EXCERPT:],
-                trace=traces.get(result.job.id, "")[:EXCERPT],
-                boot=boot.id,
-            )
-        )
-    _blame_leftovers(cells, lines, boot)
-    return cells
-
-
-def _blame_leftovers(cells: list[Cell], lines: list[str], boot: Boot) -> None:
-    """A finding between or after cells belongs to none by its place; the cell before it is the nearest to blame."""
-    everywhere = [f"{f.kind}: {f.headline}" for f in console.findings(lines)]
-    told = [finding for cell in cells for finding in cell.console_findings]
-    left = [finding for finding in everywhere if finding not in told]
-    if left and cells:
-        cells[-1].console_findings.extend(f"outside any cell: {finding}" for finding in left)
-    elif left:
-        boot.failure = boot.failure or "; ".join(left)
-
-
-def _traces(path: Path) -> dict[str, str]:
-    program = shutil.which("trace-cmd")
-    if not path.is_file() or program is None:
-        return {}
-    done = subprocess.run(
-        [program, "report", "-i", str(path)], capture_output=True, text=True, check=False, errors="replace"
-    )
-    if done.returncode:
-        raise InfraError(f"{path}: trace-cmd report failed: {done.stderr.strip()[-300:]}")
-    return slices.by_cell(done.stdout.splitlines())

@@ -11,7 +11,8 @@ from pipeline.exercise import BootJob, BootOutcome
 from pipeline.guest import machine
 from pipeline.observation import Boot, Cell, Need, Outcome
 from pipeline.store import Store
-from tests.judge.builders import NEEDS, a_study
+from pipeline.study import Study
+from tests.judge.builders import NEEDS, a_scenario, a_study
 
 GUEST = cells.Guest(initrd=(), rootfs_sha256="2" * 64, programs={"free": "3" * 64}, qemu_version="QEMU 10")
 
@@ -64,7 +65,7 @@ def run(tmp_path: Path, vm: Vm):
     """Run v2 on both machines; returns cells by name, boots, and the events."""
     count = 0
 
-    def exercise_all(*, image: str = "1" * 64, fresh: bool = False):
+    def exercise_all(*, image: str = "1" * 64, fresh: bool = False, study: Study | None = None):
         nonlocal count
         count += 1
         events = []
@@ -80,7 +81,7 @@ def run(tmp_path: Path, vm: Vm):
             for name in ("max", "a57")
         ]
         boots, done = cells.exercise_all(
-            a_study(),
+            study or a_study(),
             pairs,
             GUEST,
             store=Store(tmp_path / "store"),
@@ -98,6 +99,22 @@ def test_one_boot_a_machine_serves_all_cells(run, vm):
     done, boots, _ = run()
     assert set(done) == {s.name for m in ("max", "a57") for s in plan.cells(a_study(), "v2", m)}
     assert len(vm.jobs) == len(boots) == 2
+
+
+def test_cells_that_need_two_cpus_have_a_boot_with_two_and_the_others_one_with_one(run, vm):
+    scenarios = [a_scenario("full", variants=["64k"]), a_scenario("race", variants=["64k", "2m"], cpus=2)]
+    done, boots, _ = run(study=a_study(scenario=scenarios, claim=[]))
+    assert len(done) == 6
+    assert len({boot.id for boot in boots}) == 4
+    for job in vm.jobs:
+        cpus = exercise.machine_of(job.machine, job.specs).smp
+        assert {(spec.scenario, cpus) for spec in job.specs} in ({("full", 1)}, {("race", 2)})
+
+
+def test_no_boot_has_more_cpus_than_its_machine():
+    profile = machine.load(resources.folder("qemu"), "max").model_copy(update={"smp": 2})
+    spec = plan.CellSpec("v2", "max", "race", "64k", "free", "free", 30, 4)
+    assert exercise.machine_of(profile, [spec]).smp == 2
 
 
 def test_nothing_changed_boots_nothing_and_gives_the_same(run, vm):

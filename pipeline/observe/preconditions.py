@@ -5,6 +5,7 @@ the build-id from /sys/kernel/notes, the page size, the CPU's features, swap.
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Mapping
 
@@ -56,6 +57,14 @@ def swap_disk(serial: str, sectors: str) -> str:
     if serial.strip() != swapdisk.SERIAL or not sectors.strip().isdecimal():
         return ""
     return f"{swapdisk.NAME}, {int(sectors) >> 11} MiB"
+
+
+def cpus(text: str) -> int:
+    """How many CPUs a list such as "0-1,3" names (Documentation/admin-guide/cputopology.rst); 0 where it is none."""
+    ranges = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in text.strip().split(",")]
+    if not all(ranges):
+        return 0
+    return sum(int(found[2] or found[1]) - int(found[1]) + 1 for found in ranges if found)
 
 
 def measure(

@@ -3,6 +3,8 @@
 import gzip
 import struct
 
+import pytest
+
 from pipeline.kernel import kconfig
 from pipeline.observe import preconditions, probes, slices
 from pipeline.study import Probe
@@ -118,3 +120,10 @@ def test_each_precondition_fails_on_its_own():
         ({"requested": request("CONFIG_MISSING=y\n")}, "config MISSING"),
     ]:
         assert [name for name, need in measure(**changes).items() if not need.ok] == [what]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0\n", 1), ("0-1\n", 2), ("0-3,6\n", 5), ("", 0), ("\n", 0), ("0-\n", 0), ("nonsense", 0)]
+)
+def test_cpus_of_a_kernel_s_list_are_counted(text, count):
+    assert preconditions.cpus(text) == count
