@@ -215,14 +215,14 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[guest.qemu_version, *_qemu_shape(exercise.machine_of(pair.machine, [spec]))],
+        qemu=[guest.qemu_version, *qemu_shape(exercise.machine_of(pair.machine, [spec]))],
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,
     )
 
 
-def _qemu_shape(machine: Machine) -> list[str]:
+def qemu_shape(machine: Machine) -> list[str]:
     """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
     none = Path("-")
     return qemu.command_line(
