@@ -124,14 +124,14 @@ def mutate(
             _options(runs, jobs=jobs, fresh=fresh),
             emit,
             all_checks=all_checks or matrix is not None,
-            save=lambda so_far: mutate_report.write(so_far, json_file=json_file, matrix_file=matrix),
+            save=lambda so_far: so_far.write(json_file=json_file, matrix_file=matrix),
         )
     ui.table(
-        f"{len(result.results)} mutants of {result.kernel.id}, {loaded.title}",
+        f"Mutants of {result.kernel.id}: {loaded.title}",
         mutate_report.COLUMNS,
         [mutate_report.row(each) for each in result.results],
     )
-    for line in mutate_report.summary(result):
+    for line in mutate_report.summary(result.results):
         print(line)
     raise typer.Exit(result.exit_code)
 

@@ -16,11 +16,12 @@ from pipeline import runfolder, stages
 from pipeline.errors import Exit, UserError
 from pipeline.events import CellFinished, Emit, Event, MutantFinished, Note, StageProgress
 from pipeline.judge.model import Verdict
-from pipeline.mutate import report
+from pipeline.mutate import matrix, report
 from pipeline.mutate.bench import Bench
 from pipeline.mutate.mutant import Mutant
 from pipeline.mutate.record import Result
 from pipeline.mutate.score import BAD, GOOD
+from pipeline.run import write_text
 from pipeline.stages import Options
 from pipeline.study import Kernel, Study
 
@@ -36,6 +37,26 @@ class Campaign:
     all_checks: bool
     folder: Path
     results: tuple[Result, ...]
+
+    def write(self, *, json_file: Path | None = None, matrix_file: Path | None = None) -> None:
+        """Write JSON and matrix into the campaign's folder, and where else they are wanted. Raises InfraError."""
+        for text, name, other in (
+            (report.dumps(self.results), "mutants.json", json_file),
+            (self.matrix(), "mutants.md", matrix_file),
+        ):
+            for path in filter(None, (self.folder / name, other)):
+                write_text(path, text)
+
+    def matrix(self) -> str:
+        """Mutant x check, as Markdown."""
+        return matrix.render(
+            self.study,
+            self.kernel,
+            self.results,
+            versions=self.versions,
+            command=self.command,
+            whole=self.all_checks,
+        )
 
     @property
     def exit_code(self) -> Exit:

@@ -14,9 +14,8 @@ Kind = Literal["bug", "legal"]
 #: Where the header ends and the diff, or its statistics, begin.
 _DIFF = re.compile(r"^(---|diff --git |Index: )")
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z-]*):\s*(.*)$")
-#: Fields of a mail and of a commit that say nothing of what a mutant changes.
-_OF_MAIL = frozenset({"from", "date", "subject", "to", "cc", "mutant", "message-id", "content-type", "mime-version",
-                      "content-transfer-encoding", "signed-off-by"})  # fmt: skip
+#: The field that says what a mutant does, for a person.
+_ABOUT = "breaks"
 
 
 class MutantError(UserError):
@@ -89,7 +88,7 @@ def read(path: Path, *, name: str) -> Mutant:
             expected = 'expected "Mutant: bug" or "Mutant: legal"' + (", once" if len(kinds) > 1 else "")
             raise MutantError(f'{path}:{line}: {expected}, found "Mutant: {value}"', hint="correct that line")
     subject = next((value for _, field, value in fields if field == "subject"), "")
-    about = next((value for _, field, value in fields if field not in _OF_MAIL and value), "")
+    about = next((value for _, field, value in fields if field == _ABOUT and value), "")
     return Mutant(
         path=path,
         name=name,

@@ -106,7 +106,9 @@ class Trial:
                 finding = self._finding(decision, row, place)
                 if row.verdict == Verdict.FAIL:
                     there = _without(without, decision.id, place)
-                    if there == Verdict.PASS:
+                    # The judge has excused what an invariant shows there as well; of a claim it knows nothing.
+                    new = there == Verdict.FAIL and decision.kind in ("built-in", "invariant")
+                    if there == Verdict.PASS or new:
                         (structure if decision.kind == "structure" else kills).append(finding)
                     elif there == Verdict.INCONCLUSIVE:
                         why = f"{finding.message}; undecided on {self._reference.id}"
