@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline import events
 from pipeline.errors import InfraError, UserError
-from pipeline.events import Emit, StageFinished, StageProgress, StageStarted
-from pipeline.kernel import buildlog, image, kconfig, toolchain, worktree
+from pipeline.events import Emit, Note, StageFinished, StageProgress, StageStarted
+from pipeline.kernel import buildlog, image, kconfig, reach, toolchain, worktree
 from pipeline.kernel.process import clean_env, stream
 from pipeline.kernel.series import Overlay, Series
 from pipeline.kernel.source import SourceTree
@@ -26,6 +26,9 @@ from pipeline.store import DiskFull, Store, disk_full_told, write_atomic
 
 #: Part of every kernel's key: raise it when this module would make another kernel of the same inputs.
 RECIPE = 1
+
+#: Part of the key of kernels of which reach.py spared objects: raise it when that would spare others.
+REACH = 1
 
 #: Documentation/kbuild/reproducible-builds.rst.
 PINNED = {
@@ -145,10 +148,19 @@ class _Job:
 
 
 def inputs_of(
-    source: SourceTree, overlay: Overlay, fragments: kconfig.Requested, tools: toolchain.Toolchain
+    source: SourceTree,
+    overlay: Overlay,
+    fragments: kconfig.Requested,
+    tools: toolchain.Toolchain,
+    *,
+    start: Start | None = None,
 ) -> dict[str, Any]:
-    """Everything that can change a kernel; known before it is built."""
-    return {
+    """Everything that can change a kernel; known before it is built.
+
+    One with a changed header that is built from a start is not the same to the byte, see pipeline.kernel.reach.
+    """
+    spared = {"reach": REACH} if start and _headers_changed(source, start.overlay, overlay) else {}
+    return spared | {
         "recipe": RECIPE,
         "source": source.identity,
         "series": overlay.digest,
@@ -179,7 +191,7 @@ def build(
     MissingTool, DiskFull, BuildKilled (InfraError: the surroundings').
     """
     job = _Job(kernel_id, source, overlay, fragments, toolchain.find(), store, cache, emit)
-    inputs = inputs_of(source, overlay, fragments, job.tools)
+    inputs = inputs_of(source, overlay, fragments, job.tools, start=start)
     subject = f"{study_id}/{kernel_id}"
     began = time.monotonic()
     why = store.why("kernel", inputs, subject=subject)
@@ -189,8 +201,9 @@ def build(
         name = start.slot if start else kernel_id
         with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=name, emit=emit) as held:
             if start and worktree.keeps(held, start.overlay, request=inputs["config"]):
-                worktree.rewind(held, source, start.overlay)
-            slot = worktree.update(held, source, overlay, request=inputs["config"])
+                slot = _from(start, held, job, inputs["config"])
+            else:
+                slot = worktree.update(held, source, overlay, request=inputs["config"])
             _build(job, slot, folder, inputs, series)
 
     ok = False
@@ -212,6 +225,38 @@ def build(
         seconds=facts["seconds"],
         warnings=buildlog.warnings_in(said, series.files),
         all_warnings=said.count("warning: "),
+    )
+
+
+def _from(start: Start, held: worktree.Slot, job: _Job, request: str) -> worktree.Slot:
+    """The slot with the kernel's files, and the kept objects that are the same with them."""
+    worktree.rewind(held, job.source, start.overlay)
+    names = _headers_changed(job.source, start.overlay, job.overlay)
+    old = {name: (held.tree / name).read_text(encoding="utf-8", errors="replace") for name in names}
+    known = reach.of_build(held.tree, held.objects, worktree.stamp(held)) if names else None
+    slot = worktree.update(held, job.source, job.overlay, request=request)
+    for name in names:
+        assert known is not None
+        data = job.overlay.files.get(name)
+        data = (job.source.path / name).read_bytes() if data is None else data
+        targets = known.of(name, old[name], data.decode("utf-8", "replace"))
+        slot = worktree.spare(slot, job.source, name, targets)
+        of_all = f"{len(targets)} of {known.dependents(name)}"
+        job.emit(Note(text=f"{job.kernel}: what {name} changes is used by {of_all} objects that include it"))
+    return slot
+
+
+def _headers_changed(source: SourceTree, before: Overlay, after: Overlay) -> list[str]:
+    """Headers that both kernels have, with other content."""
+    old, new = before.digests(), after.digests()
+
+    def there(name: str, digests: Mapping[str, str | None]) -> bool:
+        return digests[name] is not None if name in digests else (source.path / name).exists()
+
+    return sorted(
+        name
+        for name in old.keys() | new.keys()
+        if name.endswith(".h") and old.get(name, "") != new.get(name, "") and there(name, old) and there(name, new)
     )
 
 

@@ -16,11 +16,12 @@ touched; and nothing is ever written through a hard link.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,14 +182,27 @@ def rewind(slot: Slot, source: SourceTree, base: Overlay) -> None:
         _built(slot).unlink(missing_ok=True)
         changed = _difference(_state(slot.path), base.digests())
         _save(slot.path, {**_state(slot.path), **dict.fromkeys(changed, _UNKNOWN)})
-        stamp = (source.path / "Makefile").stat().st_mtime_ns
         for name in changed:
             _replace(slot.tree, source.path, name, base)
             if (slot.tree / name).exists():
-                os.utime(slot.tree / name, ns=(stamp, stamp))
+                os.utime(slot.tree / name, ns=(_old(source), _old(source)))
         objects.mirror(_kept(slot) / OBJECTS, slot.objects)
         _save(slot.path, base.digests())
         mark.unlink()
+
+
+def spare(slot: Slot, source: SourceTree, header: str, targets: Iterable[str]) -> Slot:
+    """Of what a changed header would make kbuild compile, leave only these targets to be made again."""
+    stamp = _old(source)
+    os.utime(slot.tree / header, ns=(stamp, stamp))
+    for target in targets:
+        (slot.objects / target).unlink(missing_ok=True)
+    return dataclasses.replace(slot, changed=tuple(name for name in slot.changed if name != header))
+
+
+def stamp(slot: Slot) -> int:
+    """Another number whenever other objects are kept."""
+    return (_kept(slot) / "of.json").stat().st_mtime_ns
 
 
 def affected(slot: Slot) -> int:
@@ -281,6 +295,11 @@ def _built(slot: Slot) -> Path:
 
 def _kept(slot: Slot) -> Path:
     return slot.path / "kept"
+
+
+def _old(source: SourceTree) -> int:
+    """A time (ns) before any build: a file of that time makes nothing out of date."""
+    return (source.path / "Makefile").stat().st_mtime_ns
 
 
 @contextlib.contextmanager

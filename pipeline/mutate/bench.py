@@ -237,7 +237,9 @@ class Bench:
                 runfolder.cell_files(self._folder, cell)
 
     def _inputs(self, recipe: Recipe) -> dict[str, Any]:
-        return build.inputs_of(self._ready.source, recipe.overlay, recipe.fragments, self._ready.tools)
+        return build.inputs_of(
+            self._ready.source, recipe.overlay, recipe.fragments, self._ready.tools, start=self._start
+        )
 
     def _headline(self, job: Job) -> dict[str, Any]:
         """What a result says of its mutant as the patch is named and described today."""

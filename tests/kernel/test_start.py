@@ -4,12 +4,15 @@ import shutil
 
 import pytest
 
+from pipeline.events import Note
 from pipeline.kernel import build, kconfig, series, worktree
 from pipeline.kernel.build import BuildError, KernelArtifact, Start
 from pipeline.store import Store
 from tests.kernel.conftest import Bench
 
-HEADER = {"include/linux/mm.h": ("16", "32")}
+#: A type more: there is no telling what it changes.
+HEADER = {"include/linux/mm.h": ("16", "16\nstruct folio { int order; };")}
+PAGES = {"include/linux/mm.h": ("16", "32")}
 FREE = {"mm/madvise.c": ("split = 1", "split = 4")}
 UTIL = {"mm/util.c": ("return 0", "return 7")}
 REQUEST = "CONFIG_FOO=y\n"
@@ -75,6 +78,34 @@ def test_the_one_after_a_change_of_a_header_compiles_only_its_own(changes: Chang
     made = changes.build(bench.patch("a.patch", FREE))
     assert bench.compiled() == ["mm/madvise.c"]
     assert b"split = 4" in made.image.read_bytes()
+
+
+def test_a_header_compiles_only_who_uses_what_it_changes(bench: Bench) -> None:
+    bench.build(kernel="stock")
+    changes = Changes(bench, bench.patch("use.patch", {"mm/util.c": ("return 0", "return PAGES")}))
+    changes.prime()
+    changes.build(bench.patch("p.patch", PAGES))
+    assert bench.compiled() == ["mm/util.c"]
+    said = [event.text for event in bench.events if isinstance(event, Note)]
+    assert "any-name: what include/linux/mm.h changes is used by 1 of 3 objects that include it" in said
+    changes.build("p.patch", bench.patch("a.patch", FREE))
+    assert bench.compiled() == ["mm/madvise.c", "mm/util.c"]
+    changes.build("a.patch")
+    assert bench.compiled() == ["mm/madvise.c"]
+
+
+def test_a_kernel_of_which_objects_were_spared_is_not_taken_for_one_built_whole(changes: Changes, bench: Bench) -> None:
+    spared = changes.build(bench.patch("p.patch", PAGES))
+    assert bench.compiled() == []
+    assert bench.build("p.patch", kernel="whole").key != spared.key
+    assert changes.build(bench.patch("a.patch", FREE)).key == bench.build("a.patch", kernel="whole").key
+
+
+def test_a_new_header_is_built_as_ever(changes: Changes, bench: Bench) -> None:
+    changes.build(bench.patch("n.patch", {"include/linux/new.h": ("", "#define NEW 1\n")}))
+    assert (bench.slot("changes") / "tree/include/linux/new.h").exists()
+    changes.build(bench.patch("a.patch", FREE))
+    assert not (bench.slot("changes") / "tree/include/linux/new.h").exists()
 
 
 def test_nothing_of_the_change_before_is_left(changes: Changes, bench: Bench) -> None:

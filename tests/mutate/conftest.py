@@ -118,9 +118,12 @@ class Lab:
     def mutants(self) -> Path:
         return self.bench.folder / "mutants"
 
-    def mutant(self, name: str, *effects: str, kind: str = "bug", file: str = "mm/madvise.c", title: str = "") -> None:
-        """A mutant with these effects, each as ``<machine> <cell> <check>``."""
-        text = "".join(f"\t/* kpv: {effect} */\n" for effect in effects) or f"\t/* nothing, but {name} */\n"
+    def mutant(
+        self, name: str, *effects: str, kind: str = "bug", file: str = "mm/madvise.c", title: str = "", text: str = ""
+    ) -> None:
+        """A mutant with these effects, each as ``<machine> <cell> <check>``, or which adds ``text``."""
+        text += "".join(f"\t/* kpv: {effect} */\n" for effect in effects)
+        text = text or f"\t/* nothing, but {name} */\n"
         diff = make_patch(self.bench.linux, {file: (PLACE[file], PLACE[file] + text)})
         self.write(name, f"Subject: [PATCH] {title or name}\nMutant: {kind}\nBreaks: P1 of {name}\n---\n{diff}")
 

@@ -266,7 +266,7 @@ def test_only_the_kernel_under_test_and_the_mutants_are_built(lab: Lab):
 
 def test_each_mutant_compiles_what_it_changes_and_nothing_of_the_one_before(slow_lab: Lab):
     lab = slow_lab
-    lab.mutant("a", file="include/linux/mm.h")
+    lab.mutant("a", file="include/linux/mm.h", text="struct folio;\n")
     lab.write("b", "Mutant: bug\n---\n" + _diff("-\tint split = 1;\n+#error on purpose\n"))
     lab.mutant("c", "* full.64k no-lost-write", file="mm/util.c")
     result = lab.run()
