@@ -5,7 +5,7 @@ Cells that need more CPUs have a boot of their own, see ``exercise.BootJob``.
 
 import itertools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,22 @@ class Part:
         return f"{self.pair.kernel}-{self.pair.machine.id}{smp}"
 
 
+class _Enough:
+    """``until`` for all parts: what is enough for one is enough for all."""
+
+    def __init__(self, until: exercise.Until | None) -> None:
+        self._until, self._event = until, threading.Event()
+
+    def __call__(self, cell: Cell, boot: Boot) -> bool:
+        if self._until is not None and self._until(cell, boot):
+            self._event.set()
+        return self.reached
+
+    @property
+    def reached(self) -> bool:
+        return self._event.is_set()
+
+
 def exercise_all(
     study: Study,
     pairs: Iterable[Pair],
@@ -66,20 +82,28 @@ def exercise_all(
     jobs: int,
     fresh: bool,
     emit: Emit,
+    until: exercise.Until | None = None,
+    rank: Callable[[plan.CellSpec], int] | None = None,
 ) -> tuple[list[Boot], list[Cell]]:
     """Every cell of the pairs, from the store where it is up to date (unless ``fresh``), else from a boot.
 
     ``workdir`` gets a folder a boot; ``jobs`` VMs run at once. Whatever ends
-    this call, Ctrl-C included, ends every VM.
+    this call, Ctrl-C included, ends every VM. ``until`` is told of every cell,
+    in the threads of the VMs: once it says True, what runs is let go after its
+    cell, nothing more is booted, and the other cells are as if not asked for.
+    ``rank``: cells of a lower one go first.
     """
-    stop = threading.Event()
+    stop, enough = threading.Event(), _Enough(until)
     boots: dict[str, Boot] = {}
     cells: list[Cell] = []
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as executor:
         work = [
-            executor.submit(_part, study, part, guest, store=store, workdir=workdir, fresh=fresh, stop=stop, emit=emit)
-            for part in _parts(study, pairs)
-        ]
+            executor.submit(
+                _part, study, part, guest,
+                store=store, workdir=workdir, fresh=fresh, stop=stop, emit=emit, enough=enough,
+            )
+            for part in _parts(study, pairs, rank)
+        ]  # fmt: skip
         try:
             for future in work:
                 some_boots, some_cells = future.result()
@@ -101,12 +125,12 @@ def not_built(study: Study, kernel: str) -> list[Cell]:
     ]
 
 
-def _parts(study: Study, pairs: Iterable[Pair]) -> list[Part]:
+def _parts(study: Study, pairs: Iterable[Pair], rank: Callable[[plan.CellSpec], int] | None) -> list[Part]:
     """The longest first: the parts of one CPU, which are most of the cells."""
     parts = []
     for pair in pairs:
         specs: dict[int, list[plan.CellSpec]] = {}
-        for spec in plan.cells(study, pair.kernel, pair.machine.id):
+        for spec in sorted(plan.cells(study, pair.kernel, pair.machine.id), key=rank or (lambda spec: 0)):
             specs.setdefault(spec.cpus, []).append(spec)
         parts += [Part(pair, cpus, tuple(some)) for cpus, some in specs.items()]
     return sorted(parts, key=lambda part: part.cpus)
@@ -122,6 +146,7 @@ def _part(
     fresh: bool,
     stop: threading.Event,
     emit: Emit,
+    enough: "_Enough",
 ) -> tuple[list[Boot], list[Cell]]:
     """The cells of one part: at most one boot, and one more for each cell that ended its VM."""
     pair = part.pair
@@ -136,8 +161,9 @@ def _part(
                 cells.append(cell)
                 waiting.remove(spec)
                 emit(_cached(cell))
+                enough(cell, boots[cell.boot])
     for number in itertools.count(1):
-        if not waiting:
+        if not waiting or enough.reached:
             break
         boot_id = f"{workdir.parent.name}-{part.name}-{number}"
         job = exercise.BootJob(
@@ -154,7 +180,7 @@ def _part(
             workdir=workdir / boot_id,
             why=_why(store, waiting, inputs, fresh=fresh),
         )
-        outcome = exercise.run(job, emit, stop=stop)
+        outcome = exercise.run(job, emit, stop=stop, until=enough)
         boots[outcome.boot.id] = outcome.boot
         results.keep_boot(store, outcome.boot, job.workdir)
         done = {cell.job: cell for cell in outcome.cells}
@@ -162,6 +188,8 @@ def _part(
             if spec.job in done:
                 results.keep_cell(store, inputs[spec], done[spec.job], outcome.boot)
         cells += outcome.cells
+        if enough.reached:
+            break
         left = [spec for spec in waiting if spec.job not in done]
         if len(left) == len(waiting):  # a boot without a single cell: another would end alike
             reason = outcome.boot.failure.partition("\n")[0] or "the guest ended before the cell ran"
@@ -187,14 +215,14 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[guest.qemu_version, *_qemu_shape(exercise.machine_of(pair.machine, [spec]))],
+        qemu=[guest.qemu_version, *qemu_shape(exercise.machine_of(pair.machine, [spec]))],
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,
     )
 
 
-def _qemu_shape(machine: Machine) -> list[str]:
+def qemu_shape(machine: Machine) -> list[str]:
     """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
     none = Path("-")
     return qemu.command_line(

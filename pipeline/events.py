@@ -68,6 +68,18 @@ class CellFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MutantFinished(Event):
+    """A mutant was scored. ``text``: its outcome and what it rests on; ``seconds``: from patch to verdict."""
+
+    mutant: str
+    kind: str
+    outcome: str
+    text: str
+    seconds: float
+    cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding(Event):
     """Something seen that a verdict will rest on: an oops, a failed check."""
 

@@ -5,11 +5,12 @@ so that any ``concurrent.futures.Executor`` may run it.
 
 Who need not see all cells passes ``until`` to ``run``: it is called with each
 cell as soon as that cell ended, in the order of the job's specs, with all of
-its observation but the trace, and tells by True that this is enough. The guest
+its observation but the trace, and with what is known of the boot, and tells by
+True that this is enough. The guest
 is then powered off as it is after the last cell, and the outcome holds the
 cells so far; the others are as if they had not been asked for::
 
-    outcome = exercise.run(job, emit, stop=stop, until=lambda cell: cell.outcome is Outcome.FAILED)
+    outcome = exercise.run(job, emit, stop=stop, until=lambda cell, boot: cell.outcome is Outcome.FAILED)
 
 What is learned of a cell only later is added to the same ``Cell`` object: its
 trace, and findings on the console after its end and before the next one's begin.
@@ -35,6 +36,9 @@ from pipeline.observation import Boot, Cell
 from pipeline.observe import preconditions, probes
 from pipeline.plan import CellSpec
 from pipeline.study import Probe
+
+#: Told of a cell and its boot; True says that no more cells are wanted.
+Until = Callable[[Cell, Boot], bool]
 
 #: Seconds from QEMU's start to the first SSH command; about 1 on an idle host.
 BOOT_LIMIT = 120.0
@@ -88,7 +92,7 @@ class Stopped(InfraError):
     """The run was given up while this boot was under way."""
 
 
-def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Callable[[Cell], bool] | None = None) -> BootOutcome:
+def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None = None) -> BootOutcome:
     """One life of one VM: boot, measure what must hold, run the cells, fetch the trace, power off.
 
     ``until``: see above. A kernel that panics or hangs is an outcome; so is a
@@ -115,7 +119,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Callable[[Cel
             cpus = _set_up(vm, job, boot)
             collector = Collector(job.specs, boot, vm.console, cpus=cpus)
             emit(StageStarted(stage="exercise", subject=subject))
-            fatal = _run_cells(vm, job, collector, emit, until)
+            fatal = _run_cells(vm, job, boot, collector, emit, until)
             if fatal is not None and fatal.end is not None:
                 boot.end = fatal.end.end
             else:
@@ -146,13 +150,13 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Callable[[Cel
         _announce(cell, emit)
         emit(StageFinished(stage="exercise", subject=subject, seconds=sum(c.seconds for c in collector.cells)))
         if until is not None:
-            until(cell)
+            until(cell, boot)
     collector.finish(job.workdir / "trace.dat")
     return BootOutcome(boot, tuple(collector.cells))
 
 
 def _run_cells(
-    vm: VM, job: BootJob, collector: Collector, emit: Emit, until: Callable[[Cell], bool] | None
+    vm: VM, job: BootJob, boot: Boot, collector: Collector, emit: Emit, until: Until | None
 ) -> GuestResult | None:
     """Collects and announces each cell; the result that the VM ended in, if any, is returned instead.
 
@@ -165,7 +169,7 @@ def _run_cells(
                 return result
             cell = collector.add(result)
             _announce(cell, emit)
-            if until is not None and until(cell):
+            if until is not None and until(cell, boot):
                 break
     return None
 

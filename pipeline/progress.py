@@ -7,7 +7,16 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.events import CellFinished, Event, Finding, Note, StageFinished, StageProgress, StageStarted
+from pipeline.events import (
+    CellFinished,
+    Event,
+    Finding,
+    MutantFinished,
+    Note,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+)
 
 #: A remaining time is told only after this many seconds and this fraction: earlier ones are guesses.
 ESTIMATE_SECONDS, ESTIMATE_FRACTION = 3.0, 0.02
@@ -90,6 +99,9 @@ def permanent_line(event: Event) -> str:
         case CellFinished():
             cell = f"{event.kernel}/{event.machine}/{event.scenario}.{event.variant}"
             return f"{cell}: {event.outcome}{' (recorded before)' if event.cached else ''}"
+        case MutantFinished():
+            how = " (recorded before)" if event.cached else f" in {clock(event.seconds)}"
+            return one_line(f"mutant {event.mutant} ({event.kind}){how}: {event.text}")
         case Finding():
             return f"finding: {one_line(event.subject)}: {one_line(event.what)}"
         case Note():

@@ -94,7 +94,7 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
         kernels = {recipe.kernel.id: make(recipe, ready, options, emit) for recipe in ready.recipes}
         boots, observed = cells.exercise_all(
             study,
-            _pairs(ready, kernels),
+            pairs(ready, kernels),
             guest,
             store=options.store,
             workdir=folder / "boots",
@@ -111,7 +111,7 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
             started=_iso(started),
             finished=_iso(datetime.now(UTC)),
             command=options.command,
-            study=runs.StudyFact(file=_as_seen(study.path), sha256=_sha256(study.path), content=study),
+            study=runs.StudyFact(file=as_seen(study.path), sha256=_sha256(study.path), content=study),
             host=_host(ready),
             kernels=tuple(_kernel_fact(recipe, ready, kernels[recipe.kernel.id]) for recipe in ready.recipes),
             machines={machine.id: machine.model_dump(mode="json") for machine in ready.machines},
@@ -189,7 +189,9 @@ def _check_claims(study: Study) -> None:
                 raise StudyError(f"{study.path}:{line}: claim {claim.id}: {key}: {err.message}", hint=err.hint) from err
 
 
-def make(recipe: Recipe, ready: Prepared, options: Options, emit: Emit) -> KernelArtifact | BuildError:
+def make(
+    recipe: Recipe, ready: Prepared, options: Options, emit: Emit, *, start: build.Start | None = None
+) -> KernelArtifact | BuildError:
     """Build one kernel; a compiler error is a fact on the kernel, so it is returned, not raised."""
     try:
         return build.build(
@@ -202,6 +204,7 @@ def make(recipe: Recipe, ready: Prepared, options: Options, emit: Emit) -> Kerne
             store=options.store,
             cache=options.cache,
             emit=emit,
+            start=start,
         )
     except BuildError as err:
         emit(Note(text=f"{recipe.kernel.id}: {err.message}"))
@@ -236,7 +239,8 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
     )
 
 
-def _pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -> list[cells.Pair]:
+def pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -> list[cells.Pair]:
+    """Every machine with every kernel that was built, by id of its recipe."""
     return [
         cells.Pair(
             kernel=recipe.kernel.id,
@@ -307,7 +311,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _as_seen(path: Path) -> str:
+def as_seen(path: Path) -> str:
     """A path as the caller would name it: relative to the working folder if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 

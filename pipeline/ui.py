@@ -21,7 +21,17 @@ from rich.text import Text
 
 from pipeline import doctor
 from pipeline.errors import InfraError, KpvError
-from pipeline.events import CellFinished, Emit, Event, Finding, StageFinished, StageProgress, StageStarted, discard
+from pipeline.events import (
+    CellFinished,
+    Emit,
+    Event,
+    Finding,
+    MutantFinished,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    discard,
+)
 from pipeline.progress import Board, Stage, bounded, clock, fraction, left, permanent_line
 
 #: Seconds between two progress lines of one stage where there is no terminal.
@@ -33,6 +43,8 @@ STYLES = {
     "PASS": "green", "passed": "green", "ok": "green",
     "FAIL": "bold red", "failed": "red", "missing": "bold red", "too-old": "bold red",
     "INCONCLUSIVE": "yellow", "skipped": "yellow", "optional": "yellow", "KNOWN": "cyan",
+    "killed": "green", "accepted": "green", "survived": "bold red", "rejected": "bold red",
+    "inconclusive": "yellow", "not-built": "yellow", "not-applied": "yellow",
 }  # fmt: skip
 
 
@@ -231,7 +243,7 @@ def doctor_report(findings: Sequence[doctor.Finding], *, json: bool = False, str
 def line_style(event: Event) -> str:
     """The colour of an event's permanent line on a terminal."""
     match event:
-        case CellFinished():
+        case CellFinished() | MutantFinished():
             return STYLES.get(event.outcome, "red")
         case StageFinished(ok=False):
             return "bold red"

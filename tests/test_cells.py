@@ -26,7 +26,7 @@ class Vm:
         self.fails_to_boot = False
         self.needs: tuple[Need, ...] = NEEDS
 
-    def __call__(self, job: BootJob, emit, *, stop: threading.Event) -> BootOutcome:
+    def __call__(self, job: BootJob, emit, *, stop: threading.Event, until) -> BootOutcome:
         self.jobs.append(job)
         emit(StageStarted(stage="boot", subject=job.kernel, why=job.why))
         boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, end="poweroff", needs=list(self.needs))
@@ -48,7 +48,7 @@ class Vm:
                     boot=job.id,
                 )
             )
-            if outcome in (Outcome.PANIC, Outcome.HANG, Outcome.LOST):
+            if until(done[-1], boot) or outcome in (Outcome.PANIC, Outcome.HANG, Outcome.LOST):
                 break
         return BootOutcome(boot, tuple(done))
 
@@ -65,7 +65,7 @@ def run(tmp_path: Path, vm: Vm):
     """Run v2 on both machines; returns cells by name, boots, and the events."""
     count = 0
 
-    def exercise_all(*, image: str = "1" * 64, fresh: bool = False, study: Study | None = None):
+    def exercise_all(*, image: str = "1" * 64, fresh: bool = False, study: Study | None = None, jobs: int = 2, **more):
         nonlocal count
         count += 1
         events = []
@@ -86,9 +86,10 @@ def run(tmp_path: Path, vm: Vm):
             GUEST,
             store=Store(tmp_path / "store"),
             workdir=tmp_path / f"run{count}" / "boots",
-            jobs=2,
+            jobs=jobs,
             fresh=fresh,
             emit=events.append,
+            **more,
         )
         return {cell.name: cell for cell in done}, boots, events
 
@@ -180,10 +181,50 @@ def test_cells_of_a_boot_with_an_unmet_precondition_are_not_recorded(run, vm):
     assert len(vm.jobs) == 2
 
 
+def test_enough_lets_go_of_what_runs_and_boots_nothing_more(run, vm):
+    done, boots, _ = run(until=lambda cell, boot: cell.job == "full.128k", jobs=1)
+    assert list(done) == ["v2/max/full.64k", "v2/max/full.128k"]
+    assert len(boots) == len(vm.jobs) == 1
+    assert vm.jobs[0].machine.id == "max"
+
+
+def test_enough_after_a_cell_that_ended_its_vm_costs_no_other_boot(run, vm):
+    vm.outcomes["v2/max/full.64k"] = Outcome.PANIC
+    done, _, _ = run(until=lambda cell, boot: cell.outcome is Outcome.PANIC, jobs=1)
+    assert list(done) == ["v2/max/full.64k"]
+    assert len(vm.jobs) == 1
+
+
+def test_a_recorded_cell_can_be_enough(run, vm):
+    run()
+    vm.jobs.clear()
+    (vm_cell,) = [s for s in plan.cells(a_study(), "v2", "a57") if s.job == "fork.64k"]
+    told = []
+    run(until=lambda cell, boot: told.append((cell.name, boot.machine)) or cell.name == vm_cell.name)
+    assert vm.jobs == []
+    assert (vm_cell.name, "a57") in told
+
+
+def test_who_is_told_of_cells_knows_their_boot(run, vm):
+    told = []
+    run(until=lambda cell, boot: told.append((cell.boot, boot.id, len(boot.needs))) or False)
+    assert len(told) == 6
+    assert all(of == boot and needs for of, boot, needs in told)
+
+
+def test_cells_of_a_lower_rank_go_first_and_the_others_keep_their_order(run, vm):
+    run(rank=lambda spec: 0 if spec.job == "fork.64k" and spec.machine == "max" else 1)
+    order = {job.machine.id: [spec.job for spec in job.specs] for job in vm.jobs}
+    assert order == {
+        "max": ["fork.64k", "full.64k", "full.128k"],
+        "a57": ["full.64k", "full.128k", "fork.64k"],
+    }
+
+
 def test_an_error_in_one_pair_stops_the_other(run, vm, monkeypatch):
     both_run, stopped = threading.Barrier(2), threading.Event()
 
-    def failing(job, emit, *, stop):
+    def failing(job, emit, *, stop, until):
         both_run.wait(10)
         if job.machine.id == "max":
             raise RuntimeError("seeded")

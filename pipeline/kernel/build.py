@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import events
 from pipeline.errors import InfraError, UserError
-from pipeline.events import Emit, StageFinished, StageProgress, StageStarted
-from pipeline.kernel import buildlog, image, kconfig, toolchain, worktree
+from pipeline.events import Emit, Note, StageFinished, StageProgress, StageStarted
+from pipeline.kernel import buildlog, image, kconfig, reach, toolchain, worktree
 from pipeline.kernel.process import clean_env, stream
 from pipeline.kernel.series import Overlay, Series
 from pipeline.kernel.source import SourceTree
@@ -25,6 +26,9 @@ from pipeline.store import DiskFull, Store, disk_full_told, write_atomic
 
 #: Part of every kernel's key: raise it when this module would make another kernel of the same inputs.
 RECIPE = 1
+
+#: Part of the key of kernels of which reach.py spared objects: raise it when that would spare others.
+REACH = 1
 
 #: Documentation/kbuild/reproducible-builds.rst.
 PINNED = {
@@ -100,6 +104,14 @@ class KernelArtifact:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where builds of small changes to one kernel start: ``slot`` keeps the objects of ``overlay``."""
+
+    slot: str
+    overlay: Overlay
+
+
+@dataclass(frozen=True)
 class _Job:
     """What one build needs at hand everywhere."""
 
@@ -136,10 +148,19 @@ class _Job:
 
 
 def inputs_of(
-    source: SourceTree, overlay: Overlay, fragments: kconfig.Requested, tools: toolchain.Toolchain
+    source: SourceTree,
+    overlay: Overlay,
+    fragments: kconfig.Requested,
+    tools: toolchain.Toolchain,
+    *,
+    start: Start | None = None,
 ) -> dict[str, Any]:
-    """Everything that can change a kernel; known before it is built."""
-    return {
+    """Everything that can change a kernel; known before it is built.
+
+    One with a changed header that is built from a start is not the same to the byte, see pipeline.kernel.reach.
+    """
+    spared = {"reach": REACH} if start and _headers_changed(source, start.overlay, overlay) else {}
+    return spared | {
         "recipe": RECIPE,
         "source": source.identity,
         "series": overlay.digest,
@@ -160,22 +181,29 @@ def build(
     store: Store,
     cache: Path,
     emit: Emit,
+    start: Start | None = None,
 ) -> KernelArtifact:
     """The kernel of these inputs, from the store or built in the slot of this study and kernel.
+
+    With ``start`` it is built in that slot, from the objects it keeps; see ``prime``.
 
     Raises KconfigError, BuildError (both UserError: the kernel's fault), and
     MissingTool, DiskFull, BuildKilled (InfraError: the surroundings').
     """
     job = _Job(kernel_id, source, overlay, fragments, toolchain.find(), store, cache, emit)
-    inputs = inputs_of(source, overlay, fragments, job.tools)
+    inputs = inputs_of(source, overlay, fragments, job.tools, start=start)
     subject = f"{study_id}/{kernel_id}"
     began = time.monotonic()
     why = store.why("kernel", inputs, subject=subject)
     emit(StageStarted(stage="build", subject=kernel_id, why=why))
 
     def make(folder: Path) -> None:
-        with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=kernel_id, emit=emit) as held:
-            slot = worktree.update(held, source, overlay, request=inputs["config"])
+        name = start.slot if start else kernel_id
+        with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=name, emit=emit) as held:
+            if start and worktree.keeps(held, start.overlay, request=inputs["config"]):
+                slot = _from(start, held, job, inputs["config"])
+            else:
+                slot = worktree.update(held, source, overlay, request=inputs["config"])
             _build(job, slot, folder, inputs, series)
 
     ok = False
@@ -200,8 +228,62 @@ def build(
     )
 
 
-def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, Any], series: Series) -> None:
-    began = time.monotonic()
+def _from(start: Start, held: worktree.Slot, job: _Job, request: str) -> worktree.Slot:
+    """The slot with the kernel's files, and the kept objects that are the same with them."""
+    worktree.rewind(held, job.source, start.overlay)
+    names = _headers_changed(job.source, start.overlay, job.overlay)
+    old = {name: (held.tree / name).read_text(encoding="utf-8", errors="replace") for name in names}
+    known = reach.of_build(held.tree, held.objects, worktree.stamp(held)) if names else None
+    slot = worktree.update(held, job.source, job.overlay, request=request)
+    for name in names:
+        assert known is not None
+        data = job.overlay.files.get(name)
+        data = (job.source.path / name).read_bytes() if data is None else data
+        targets = known.of(name, old[name], data.decode("utf-8", "replace"))
+        slot = worktree.spare(slot, job.source, name, targets)
+        of_all = f"{len(targets)} of {known.dependents(name)}"
+        job.emit(Note(text=f"{job.kernel}: what {name} changes is used by {of_all} objects that include it"))
+    return slot
+
+
+def _headers_changed(source: SourceTree, before: Overlay, after: Overlay) -> list[str]:
+    """Headers that both kernels have, with other content."""
+    old, new = before.digests(), after.digests()
+
+    def there(name: str, digests: Mapping[str, str | None]) -> bool:
+        return digests[name] is not None if name in digests else (source.path / name).exists()
+
+    return sorted(
+        name
+        for name in old.keys() | new.keys()
+        if name.endswith(".h") and old.get(name, "") != new.get(name, "") and there(name, old) and there(name, new)
+    )
+
+
+def prime(
+    *,
+    source: SourceTree,
+    start: Start,
+    fragments: kconfig.Requested,
+    study_id: str,
+    store: Store,
+    cache: Path,
+    emit: Emit,
+) -> None:
+    """Have the objects of ``start.overlay`` in its slot, for builds that start there. Raises as ``build`` does."""
+    job = _Job(start.slot, source, start.overlay, fragments, toolchain.find(), store, cache, emit)
+    request = inputs_of(source, start.overlay, fragments, job.tools)["config"]
+    with worktree.hold(source, cache=cache, study_id=study_id, kernel_id=start.slot, emit=emit) as held:
+        if worktree.keeps(held, start.overlay, request=request):
+            return
+        with events.stage(emit, "build", start.slot):
+            slot = worktree.update(held, source, start.overlay, request=request)
+            _make(job, slot, request)
+            worktree.keep(slot, start.overlay, request=request)
+
+
+def _make(job: _Job, slot: worktree.Slot, request: str) -> tuple[str, list[str]]:
+    """Configure and compile what is in the slot; the final .config and the command."""
     with disk_full_told(slot.path), worktree.building(slot):
         slot.log.write_bytes(b"")
         config = _configure(job, slot)
@@ -210,7 +292,13 @@ def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, An
             write_atomic(dot_config, config)
         command = job.make(slot, f"-j{len(os.sched_getaffinity(0)) + 1}", "-Otarget", "Image")
         _make_image(job, slot, command, hashlib.sha256(config.encode()).hexdigest())
-    worktree.succeeded(slot, request=inputs["config"])
+    worktree.succeeded(slot, request=request)
+    return config, command
+
+
+def _build(job: _Job, slot: worktree.Slot, folder: Path, inputs: Mapping[str, Any], series: Series) -> None:
+    began = time.monotonic()
+    config, command = _make(job, slot, inputs["config"])
     with disk_full_told(folder):
         _collect(slot, folder)
         facts = {

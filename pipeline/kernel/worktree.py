@@ -6,22 +6,28 @@ pristine source, with the files of the overlay in place, and the object folder
 (and ccache's hashes) are the same in every slot, and objects can be copied
 from one slot to another.
 
+A slot may keep the objects of one kernel: ``rewind`` then puts back what later
+builds made, so that each of many small changes to that kernel costs what it
+compiles itself, not what the one before it has to undo.
+
 kbuild decides by mtime. So a file whose content changes is replaced by a new
 one with the time of now, also when it goes back to pristine; no other file is
 touched; and nothing is ever written through a hard link.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InfraError, UserError
 from pipeline.events import Emit, Note
+from pipeline.kernel import objects
 from pipeline.kernel.process import run
 from pipeline.kernel.series import Overlay
 from pipeline.kernel.source import SourceTree
@@ -35,8 +41,6 @@ _UNKNOWN = "?"
 
 #: Per file: digest of mode and content, None for a deleted one; files as in the source are left out.
 State = Mapping[str, str | None]
-#: Results of linking, which any change makes anew: not worth copying into a new slot.
-_LINKED = ("vmlinux*", ".tmp_vmlinux*", "System.map", "arch/*/boot/Image*")
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,63 @@ def succeeded(slot: Slot, *, request: str) -> None:
     write_atomic(_built(slot), request)
 
 
+def keeps(slot: Slot, base: Overlay, *, request: str) -> bool:
+    """Whether the slot keeps the objects of this overlay, built for this config request."""
+    if not (slot.path / "state.json").exists():
+        return False
+    try:
+        kept = json.loads((_kept(slot) / "of.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(kept == [base.digests(), request])
+
+
+def keep(slot: Slot, base: Overlay, *, request: str) -> None:
+    """Keep the objects as they are now, just built from ``base``, for ``rewind``. Raises DiskFull."""
+    kept = _kept(slot)
+    with disk_full_told(slot.path):
+        if kept.exists():
+            (kept / "of.json").unlink(missing_ok=True)  # first: what is left no longer counts
+            shutil.rmtree(kept)
+        kept.mkdir()
+        objects.copy(slot.objects, kept / OBJECTS, what=f"keep the objects of {slot.path.name}")
+        write_atomic(kept / "of.json", json.dumps([base.digests(), request]))
+
+
+def rewind(slot: Slot, source: SourceTree, base: Overlay) -> None:
+    """Make files and objects what they were when they were kept, also where a killed make left them half done.
+
+    Files that go back get an old time: the kept objects are up to date with them.
+    """
+    with disk_full_told(slot.path):
+        mark = slot.path / "building"
+        mark.touch()
+        _built(slot).unlink(missing_ok=True)
+        changed = _difference(_state(slot.path), base.digests())
+        _save(slot.path, {**_state(slot.path), **dict.fromkeys(changed, _UNKNOWN)})
+        for name in changed:
+            _replace(slot.tree, source.path, name, base)
+            if (slot.tree / name).exists():
+                os.utime(slot.tree / name, ns=(_old(source), _old(source)))
+        objects.mirror(_kept(slot) / OBJECTS, slot.objects)
+        _save(slot.path, base.digests())
+        mark.unlink()
+
+
+def spare(slot: Slot, source: SourceTree, header: str, targets: Iterable[str]) -> Slot:
+    """Of what a changed header would make kbuild compile, leave only these targets to be made again."""
+    stamp = _old(source)
+    os.utime(slot.tree / header, ns=(stamp, stamp))
+    for target in targets:
+        (slot.objects / target).unlink(missing_ok=True)
+    return dataclasses.replace(slot, changed=tuple(name for name in slot.changed if name != header))
+
+
+def stamp(slot: Slot) -> int:
+    """Another number whenever other objects are kept."""
+    return (_kept(slot) / "of.json").stat().st_mtime_ns
+
+
 def affected(slot: Slot) -> int:
     """Objects that depend on the files just changed, by kbuild's own records (``.<object>.cmd``)."""
     if not slot.changed:
@@ -209,11 +270,7 @@ def _seed(seed: Path, new: Path, state: State, slot: Slot) -> None:
         if digest is not None:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(origin / name, new / name)
-    what = f"copy the objects of {seed.name}"
-    run(["cp", "--archive", "--reflink=auto", str(origin / OBJECTS), str(new / OBJECTS)], what=what)
-    for pattern in _LINKED:
-        for linked in (new / OBJECTS).glob(pattern):
-            linked.unlink()
+    objects.copy(origin / OBJECTS, new / OBJECTS, what=f"copy the objects of {seed.name}")
     if (seed / "warnings.json").exists():
         shutil.copyfile(seed / "warnings.json", slot.warnings)
 
@@ -234,6 +291,15 @@ def _seedable(slot: Path) -> bool:
 
 def _built(slot: Slot) -> Path:
     return slot.path / "built"
+
+
+def _kept(slot: Slot) -> Path:
+    return slot.path / "kept"
+
+
+def _old(source: SourceTree) -> int:
+    """A time (ns) before any build: a file of that time makes nothing out of date."""
+    return (source.path / "Makefile").stat().st_mtime_ns
 
 
 @contextlib.contextmanager

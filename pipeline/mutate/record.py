@@ -1,0 +1,155 @@
+"""What is known of a mutant once it was tried, and keeping it for as long as nothing that matters changes."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from pipeline import judge, plan
+from pipeline.judge.model import Noun
+from pipeline.mutate import mutant, score
+from pipeline.mutate.score import Finding, Outcome
+from pipeline.store import Store
+from pipeline.study import Study
+
+#: Outcomes that another try would not change.
+LASTING = frozenset({Outcome.KILLED, Outcome.SURVIVED, Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NOT_BUILT})
+
+
+class Times(Noun):
+    """Seconds of wall time. ``build`` is 0 where the kernel was in the store, ``run`` from the first boot on."""
+
+    patch: float = 0.0
+    build: float = 0.0
+    run: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.patch + self.build + self.run
+
+
+class Commands(Noun):
+    """What made the kernel, and the VMs it ran in."""
+
+    make: str = ""
+    qemu: tuple[str, ...] = ()
+
+
+class Result(Noun):
+    """One mutant's result, and one object of the JSON output.
+
+    ``kernel``: the kernel under test, which it changes. ``killed_by``: the certain kills seen; of
+    a legal variant, what rejects it. ``structure``: structure claims that a legal variant breaks.
+    ``inconclusive``: what was left undecided. ``reason``: why there is no kernel. ``cells``: how many
+    were observed on each machine, of how many. ``image_sha256``: of its kernel's Image.
+    ``cached``: a recorded result, with the times of then.
+    """
+
+    file: str
+    name: str
+    title: str
+    about: str = ""
+    kind: mutant.Kind
+    kernel: str
+    outcome: Outcome
+    killed_by: tuple[Finding, ...] = ()
+    structure: tuple[Finding, ...] = ()
+    inconclusive: tuple[Finding, ...] = ()
+    reason: str = ""
+    all_checks: bool = False
+    cells: dict[str, str] = Field(default_factory=dict)
+    times: Times = Times()
+    image_sha256: str = ""
+    commands: Commands = Commands()
+    cached: bool = False
+
+
+def inputs(
+    *,
+    kernel: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    kind: mutant.Kind,
+    study: Study,
+    all_checks: bool,
+    machines: Iterable[Mapping[str, Any]],
+    qemu: Iterable[str],
+    rootfs: str,
+    programs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that can change a result.
+
+    ``kernel`` and ``reference``: the inputs of the two kernels' builds. ``study``: as it is judged,
+    see ``score.study_of``; of it only what runs or decides counts. The mutant's name and title do not.
+    """
+    return {
+        "code": _code(),
+        "kernel": dict(kernel),
+        "reference": dict(reference),
+        "kind": kind,
+        "all_checks": all_checks,
+        "machines": [dict(machine) for machine in machines],
+        "qemu": list(qemu),
+        "rootfs": rootfs,
+        "programs": dict(programs),
+        "scenarios": _dump(study.scenario),
+        "invariants": [invariant.id for invariant in study.invariant],
+        "claims": _dump(study.claim, "title"),
+        "known": _dump(study.known, "explanation", "kernels"),
+        "probes": _dump(study.probe),
+        "tracepoints": list(study.tracepoints),
+    }
+
+
+def find(store: Store, wanted: Mapping[str, Any]) -> Result | None:
+    """The recorded result of these inputs; one of all checks serves who wants the first kill as well."""
+    for all_checks in (True,) if wanted["all_checks"] else (True, False):
+        folder = store.find("mutant", {**wanted, "all_checks": all_checks})
+        if folder is not None:
+            try:
+                text = (folder / "result.json").read_text(encoding="utf-8")
+                return Result.model_validate_json(text).model_copy(update={"cached": True})
+            except (OSError, ValidationError):  # removed meanwhile, or of another version
+                continue
+    return None
+
+
+def keep(store: Store, wanted: Mapping[str, Any], result: Result) -> bool:
+    """Record a result; False for one that another try may change. A fresh one replaces an older one."""
+    if result.outcome not in LASTING:
+        return False
+
+    def make(folder: Path) -> None:
+        (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    before = store.find("mutant", wanted)
+    if before is not None:
+        store.remove(before.name)
+    store.artifact("mutant", wanted, make, subject=result.name)
+    return True
+
+
+class Killers:
+    """Which cells killed how many mutants: the likeliest to kill the next one too."""
+
+    def __init__(self) -> None:
+        self._kills: Counter[tuple[str, str]] = Counter()
+
+    def add(self, result: Result) -> None:
+        self._kills.update({(kill.machine, kill.cell) for kill in result.killed_by if kill.kind != "structure"})
+
+    def rank(self, spec: plan.CellSpec) -> int:
+        """The lower, the earlier a cell should run; the same for all that killed nothing."""
+        return -self._kills[spec.machine, spec.job]
+
+
+def _dump(entries: Iterable[Any], *without: str) -> list[dict[str, Any]]:
+    return [entry.model_dump(mode="json", exclude=set(without) or None) for entry in entries]
+
+
+def _code() -> str:
+    """Digest of the code that decides: another judge may decide otherwise."""
+    files = [Path(score.__file__), *sorted(Path(judge.__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,194 @@
+"""What a run of a mutant shows: by the study's own judge, held against the kernel that the mutant changes.
+
+A kill is certain where the judge says FAIL for the mutant's kernel, and PASS at the same place for
+the kernel without the mutant: what fails there too, or is a known finding, kills nothing, and what
+was not decided on either side is told as open.
+
+A broken structure claim is a cost, not a defect. It kills a bug that nothing else catches, and the
+kill is told as one of structure; a legal variant that breaks nothing but structure claims is accepted.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from pipeline.judge import claims, invariants
+from pipeline.judge.evidence import Evidence, Spot
+from pipeline.judge.model import BuildFact, Decision, Kind, Noun, Row, Verdict, worst
+from pipeline.mutate import mutant
+from pipeline.observation import Boot, Cell
+from pipeline.study import Kernel, Scenario, Study, matches
+
+
+class Outcome(StrEnum):
+    """What became of a mutant; the first three of a bug or a legal variant, the rest of either."""
+
+    KILLED = "killed"  # a bug: something fails that holds without it
+    SURVIVED = "survived"  # a bug: every check was decided, and nothing fails
+    ACCEPTED = "accepted"  # a legal variant: every check was decided, and none but of structure fails
+    REJECTED = "rejected"  # a legal variant: something fails that is no cost
+    INCONCLUSIVE = "inconclusive"  # nothing fails, but something could not be decided
+    NOT_BUILT = "not-built"
+    NOT_APPLIED = "not-applied"
+
+
+#: Outcomes that are as they should be.
+GOOD = frozenset({Outcome.KILLED, Outcome.ACCEPTED})
+#: Outcomes that show a hole in the suite, or a check that is too strict.
+BAD = frozenset({Outcome.SURVIVED, Outcome.REJECTED})
+
+
+class Finding(Noun):
+    """A check decided against a mutant, or left open, at one place.
+
+    ``check``: id of a claim, an invariant or a built-in invariant. ``cell``: ``<scenario>.<variant>``,
+    "" where it is about the whole boot. ``properties``: what the scenario is there to decide.
+    """
+
+    check: str
+    kind: Kind
+    machine: str
+    cell: str = ""
+    message: str = ""
+    properties: tuple[str, ...] = ()
+
+
+class Score(Noun):
+    """``kills``: certain ones. ``structure``: structure claims that break for certain. ``open``: what the
+    mutant's kernel leaves undecided although it is decided on the kernel under test."""
+
+    kills: tuple[Finding, ...] = ()
+    structure: tuple[Finding, ...] = ()
+    open: tuple[Finding, ...] = ()
+
+    def outcome(self, kind: mutant.Kind) -> Outcome:
+        """What this makes of a bug or of a legal variant."""
+        if kind == "bug" and (self.kills or self.structure):
+            return Outcome.KILLED
+        if self.kills:
+            return Outcome.REJECTED
+        # A cost that could not be counted keeps nobody from accepting a legal variant.
+        if any(kind == "bug" or finding.kind != "structure" for finding in self.open):
+            return Outcome.INCONCLUSIVE
+        return Outcome.SURVIVED if kind == "bug" else Outcome.ACCEPTED
+
+
+class Trial:
+    """Judges the cells of one mutant against those of the kernel it changes, which were observed before."""
+
+    def __init__(self, study: Study, reference: str, name: str, cells: Iterable[Cell], boots: Iterable[Boot]) -> None:
+        self.study = study_of(study, reference, name)
+        self._reference, self._mutant = self.study.kernel
+        self._cells = {(cell.machine, cell.job): cell for cell in cells if cell.kernel == reference}
+        self._boots = {boot.id: boot for boot in boots if boot.kernel == reference}
+        self._scenarios = {f"{s.id}.{v}": s for s in self.study.scenario for v in s.variants}
+
+    def score(self, cells: Iterable[Cell], boots: Iterable[Boot], *, whole: bool = True) -> Score:
+        """The score of a run; ``whole``: every cell was asked for, so what is missing is left open."""
+        return self._score(self.study, [*self._cells.values(), *cells], [*self._boots.values(), *boots], whole=whole)
+
+    def kills(self, cell: Cell, boot: Boot) -> tuple[Finding, ...]:
+        """The certain kills that one cell shows, while its boot still runs; structure claims left out."""
+        reference = self._cells.get((cell.machine, cell.job))
+        if reference is None or cell.job not in self._scenarios:
+            return ()
+        study = _narrowed(self.study, self._scenarios[cell.job], cell)
+        boots = [boot, *(self._boots[b] for b in [reference.boot] if b in self._boots)]
+        return self._score(study, [reference, cell], boots, whole=False).kills
+
+    def _score(self, study: Study, cells: list[Cell], boots: list[Boot], *, whole: bool) -> Score:
+        built = {kernel.id: BuildFact(ok=True) for kernel in study.kernel}
+        evidence = Evidence(study, cells, boots, built)
+        without = _rows(_decide(evidence, self._reference))
+        kills, structure, left_open = [], [], []
+        for decision in _decide(evidence, self._mutant):
+            for row in decision.rows:
+                place = row.cell.removeprefix(self._mutant.id)
+                finding = self._finding(decision, row, place)
+                if row.verdict == Verdict.FAIL:
+                    there = _without(without, decision.id, place)
+                    # The judge has excused what an invariant shows there as well; of a claim it knows nothing.
+                    new = there == Verdict.FAIL and decision.kind in ("built-in", "invariant")
+                    if there == Verdict.PASS or new:
+                        (structure if decision.kind == "structure" else kills).append(finding)
+                    elif there == Verdict.INCONCLUSIVE:
+                        why = f"{finding.message}; undecided on {self._reference.id}"
+                        left_open.append(finding.model_copy(update={"message": why}))
+                elif row.verdict == Verdict.INCONCLUSIVE and _without(without, decision.id, place) == Verdict.PASS:
+                    spot = Spot(self._mutant.id, finding.machine, finding.cell)
+                    if whole or evidence.at(spot):
+                        left_open.append(finding)
+        return Score(kills=tuple(kills), structure=tuple(structure), open=tuple(left_open))
+
+    def _finding(self, decision: Decision, row: Row, place: str) -> Finding:
+        _, machine, cell = (*place.split("/", 2), "", "")[:3]
+        scenario = self._scenarios.get(cell)
+        return Finding(
+            check=decision.id,
+            kind=decision.kind,
+            machine=machine,
+            cell=cell,
+            message=row.reason or row.text,
+            properties=scenario.properties if scenario else (),
+        )
+
+
+def study_of(study: Study, reference: str, name: str) -> Study:
+    """The study with two kernels: the one under test, in the baseline's place, and the mutant's.
+
+    The study's own baseline is left out, and with it whether a claim discriminates: that says
+    nothing of a mutant. A known finding of the kernel under test is one of the mutant's too.
+    """
+    known = [
+        entry.model_copy(update={"kernels": (reference, name)})
+        for entry in study.known
+        if any(matches(reference, glob) for glob in entry.kernels)
+    ]
+    return study.model_copy(
+        update={
+            "kernel": (Kernel(id=reference, role="baseline"), Kernel(id=name)),
+            "claim": tuple(claim.model_copy(update={"baseline": ""}) for claim in study.claim),
+            "known": tuple(known),
+        }
+    )
+
+
+def _narrowed(study: Study, scenario: Scenario, cell: Cell) -> Study:
+    """The study as if it had this one cell."""
+    return study.model_copy(
+        update={
+            "machines": (cell.machine,),
+            "scenario": (scenario.model_copy(update={"variants": (cell.variant,), "machines": ()}),),
+            "claim": tuple(
+                claim
+                for claim in study.claim
+                if any(matches(cell.job, glob) for glob in claim.scenarios)
+                and (not claim.machines or cell.machine in claim.machines)
+            ),
+        }
+    )
+
+
+def _decide(evidence: Evidence, kernel: Kernel) -> list[Decision]:
+    return [*invariants.decide(evidence, kernel), *claims.decide(evidence, kernel)]
+
+
+def _rows(decisions: Iterable[Decision]) -> dict[tuple[str, str], Verdict]:
+    """Verdict by check and place; of repeats the worse."""
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    for decision in decisions:
+        for row in decision.rows:
+            _, slash, place = row.cell.partition("/")
+            found.setdefault((decision.id, slash + place), []).append(row.verdict)
+    return {at: worst(verdicts) for at, verdicts in found.items()}
+
+
+def _without(rows: Mapping[tuple[str, str], Verdict], check: str, place: str) -> Verdict:
+    """What the kernel without the mutant says at a place.
+
+    A check that no cell of it lists has no row there: then it held if the cell went by undisturbed,
+    and what is about a whole boot if that one booted.
+    """
+    if (check, place) in rows:
+        return rows[check, place]
+    whole_boot = place.count("/") < 2
+    return rows.get(("boots" if whole_boot else "completes", place), Verdict.INCONCLUSIVE)
