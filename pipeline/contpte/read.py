@@ -1,0 +1,83 @@
+"""From the checkpoint plugin's file to the tables of each test."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.contpte import record, regime, summary, walk
+from pipeline.contpte.record import Mark, Op
+from pipeline.contpte.tables import Tables, When
+from pipeline.errors import KpvError
+
+_WHEN: Mapping[Op, When] = {
+    Op.CHECKPOINT: "checkpoint",
+    Op.STEP_BEGIN: "step-begin",
+    Op.STEP_END: "step-end",
+}
+_FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+
+
+def hash_name(name: str) -> int:
+    """FNV-1a of 64 bits, as guest-tests/kpv_mark.h names tests, steps and checkpoints."""
+    value = _FNV_BASIS
+    for byte in name.encode():
+        value = (value ^ byte) * _FNV_PRIME & (1 << 64) - 1
+    return value
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One point of a test at which its tables were read; ``name``: hash of the checkpoint's or step's name."""
+
+    name: int
+    when: When
+    mark: Mark
+
+    def tables(self, names: Mapping[int, str]) -> Tables:
+        """What the tables held. ``names``: by hash; a name that is not there becomes ``#<hash>``."""
+        mark = self.mark
+        known = {
+            "at": names.get(self.name, f"#{self.name:016x}"),
+            "when": self.when,
+            "view": "child" if mark.view else "own",
+            "base": mark.base,
+            "bytes": mark.bytes,
+            "others": mark.others,
+            "steady": mark.tries > 0,
+        }
+        if mark.status:
+            return Tables(**known, failure=mark.failure)
+        try:
+            how = regime.of(ttbr0=mark.ttbr0, ttbr1=mark.ttbr1, tcr=mark.tcr)
+            spans = list(walk.walk(walk.Pieces(mark.pieces), how, mark.base, mark.base + mark.bytes))
+        except (KpvError, ValueError) as err:
+            return Tables(**known, failure=str(err))
+        return Tables(
+            **known,
+            granule=how.granule.name,
+            asid=how.asid,
+            hardware_af=how.hardware_af,
+            hardware_dirty=how.hardware_dirty,
+            counts=summary.counts(spans, how.granule, mark.base, mark.base + mark.bytes),
+            entries=summary.encode(spans, how.granule),
+        )
+
+
+def read_checkpoints(path: Path) -> dict[int, list[Checkpoint]]:
+    """By hash of the test (``hash_name("fixture.variant.test")``): its checkpoints in order; none for one without.
+
+    A test that ran several times has those of its last run. Raises RecordError.
+    """
+    tests: dict[int, list[Checkpoint]] = {}
+    for mark in record.read(path).marks:
+        if mark.op == Op.TEST_BEGIN:
+            tests[mark.name] = []
+        elif mark.op in _WHEN and mark.test:
+            tests.setdefault(mark.test, []).append(Checkpoint(mark.name, _WHEN[mark.op], mark))
+    return tests
+
+
+def tables_of(checkpoints: Iterable[Checkpoint], names: Sequence[str]) -> list[Tables]:
+    """The tables of a test. ``names``: those of its steps and ``pages`` records, to tell hashes apart by."""
+    by_hash = {hash_name(name): name for name in names}
+    return [checkpoint.tables(by_hash) for checkpoint in checkpoints]
