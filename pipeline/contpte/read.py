@@ -1,6 +1,6 @@
 """From the checkpoint plugin's file to the tables of each test."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,35 +33,6 @@ class Checkpoint:
     when: When
     mark: Mark
 
-    def tables(self, names: Mapping[int, str]) -> Tables:
-        """What the tables held. ``names``: by hash; a name that is not there becomes ``#<hash>``."""
-        mark = self.mark
-        known = {
-            "at": names.get(self.name, f"#{self.name:016x}"),
-            "when": self.when,
-            "view": "child" if mark.view else "own",
-            "base": mark.base,
-            "bytes": mark.bytes,
-            "others": mark.others,
-            "steady": mark.tries > 0,
-        }
-        if mark.status:
-            return Tables(**known, failure=mark.failure)
-        try:
-            how = regime.of(ttbr0=mark.ttbr0, ttbr1=mark.ttbr1, tcr=mark.tcr)
-            spans = list(walk.walk(walk.Pieces(mark.pieces), how, mark.base, mark.base + mark.bytes))
-        except (KpvError, ValueError) as err:
-            return Tables(**known, failure=str(err))
-        return Tables(
-            **known,
-            granule=how.granule.name,
-            asid=how.asid,
-            hardware_af=how.hardware_af,
-            hardware_dirty=how.hardware_dirty,
-            counts=summary.counts(spans, how.granule, mark.base, mark.base + mark.bytes),
-            entries=summary.encode(spans, how.granule),
-        )
-
 
 def read_checkpoints(path: Path) -> dict[int, list[Checkpoint]]:
     """By hash of the test (``hash_name("fixture.variant.test")``): its checkpoints in order; none for one without.
@@ -77,7 +48,49 @@ def read_checkpoints(path: Path) -> dict[int, list[Checkpoint]]:
     return tests
 
 
-def tables_of(checkpoints: Iterable[Checkpoint], names: Sequence[str]) -> list[Tables]:
-    """The tables of a test. ``names``: those of its steps and ``pages`` records, to tell hashes apart by."""
+def tables_of(checkpoints: Iterable[Checkpoint], names: Iterable[str]) -> list[Tables]:
+    """What the tables of a test held, point by point.
+
+    ``names``: those of its steps and ``pages`` records; a checkpoint of another
+    name is ``#<hash>``. What could not be read or is of a kind that this model
+    does not know says so in ``failure``.
+    """
     by_hash = {hash_name(name): name for name in names}
-    return [checkpoint.tables(by_hash) for checkpoint in checkpoints]
+    # Most points find the tables as the one before left them.
+    read: dict[tuple[object, ...], dict[str, object]] = {}
+    found = []
+    for checkpoint in checkpoints:
+        mark = checkpoint.mark
+        same = (mark.ttbr0, mark.ttbr1, mark.tcr, mark.base, mark.bytes, mark.status, mark.detail, mark.memory)
+        if same not in read:
+            read[same] = {"failure": mark.failure} if mark.status else _contents(mark)
+        found.append(
+            Tables(
+                at=by_hash.get(checkpoint.name, f"#{checkpoint.name:016x}"),
+                when=checkpoint.when,
+                view="child" if mark.view else "own",
+                base=mark.base,
+                bytes=mark.bytes,
+                others=mark.others,
+                steady=mark.tries > 0,
+                **read[same],
+            )
+        )
+    return found
+
+
+def _contents(mark: Mark) -> dict[str, object]:
+    """Fields of Tables that come from the registers and the table memory."""
+    try:
+        how = regime.of(ttbr0=mark.ttbr0, ttbr1=mark.ttbr1, tcr=mark.tcr)
+        spans = list(walk.walk(walk.Pieces(mark.pieces), how, mark.base, mark.base + mark.bytes))
+    except (KpvError, ValueError) as err:
+        return {"failure": str(err)}
+    return {
+        "granule": how.granule.name,
+        "asid": how.asid,
+        "hardware_af": how.hardware_af,
+        "hardware_dirty": how.hardware_dirty,
+        "counts": summary.counts(spans, how.granule, mark.base, mark.base + mark.bytes),
+        "entries": summary.encode(spans, how.granule),
+    }

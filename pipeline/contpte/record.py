@@ -55,8 +55,8 @@ class Mark:
     """One mark: what the test said, the registers of its CPU, and the table memory that was read.
 
     ``test``: hash of the test; ``name``: of the step or checkpoint. ``tries``:
-    readings until two were alike, 0 if none were. ``pieces``: physical address
-    and entries, from the first table down.
+    readings until two were alike, 0 if none were. ``memory``: the runs as they
+    are in the file, see ``pieces``.
     """
 
     op: Op
@@ -75,7 +75,18 @@ class Mark:
     start: int
     end: int
     detail: int
-    pieces: tuple[tuple[int, Entries], ...] = field(repr=False)
+    memory: bytes = field(repr=False)
+
+    @property
+    def pieces(self) -> list[tuple[int, Entries]]:
+        """Physical address and entries of each run, from the first table down."""
+        pieces, at = [], 0
+        while at < len(self.memory):
+            address, count = _RUN.unpack_from(self.memory, at)
+            at += _RUN.size
+            pieces.append((address, np.frombuffer(self.memory, dtype="<u8", count=count, offset=at)))
+            at += count * 8
+        return pieces
 
     @property
     def failure(self) -> str:
@@ -128,16 +139,14 @@ def read(path: Path) -> Recording:
 def _mark(path: Path, data: bytes, start: int, size: int) -> Mark:
     _, _, op, status, vcpu, others, tries, runs, *values = _RECORD.unpack_from(data, start)
     test, name, base, length, view, ttbr0, ttbr1, tcr, first, end, detail = values
-    pieces, at = [], start + _RECORD.size
+    memory = at = start + _RECORD.size
     for _ in range(runs):
         if at + _RUN.size > start + size:
             raise RecordError(f"{path}: the record at byte {start} is shorter than its {runs} runs")
-        address, count = _RUN.unpack_from(data, at)
-        at += _RUN.size
-        if count * 8 > start + size - at:
-            raise RecordError(f"{path}: the record at byte {start} is shorter than its {runs} runs")
-        pieces.append((address, np.frombuffer(data, dtype="<u8", count=count, offset=at)))
-        at += count * 8
+        _, count = _RUN.unpack_from(data, at)
+        at += _RUN.size + count * 8
+    if at > start + size:
+        raise RecordError(f"{path}: the record at byte {start} is shorter than its {runs} runs")
     if at != start + size:
         raise RecordError(f"{path}: the record at byte {start} has {start + size - at} bytes behind its last run")
     try:
@@ -161,5 +170,5 @@ def _mark(path: Path, data: bytes, start: int, size: int) -> Mark:
         start=first,
         end=end,
         detail=detail,
-        pieces=tuple(pieces),
+        memory=data[memory:at],
     )

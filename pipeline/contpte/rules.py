@@ -106,6 +106,9 @@ RULES = {
     )
 }
 
+#: Rules on the entries of a contiguous block together.
+OF_BLOCKS = frozenset(RULES) - {"write-protected", "type", "block-descriptor"}
+
 _ATTRIBUTES = ATTR_INDEX | NS | SHAREABILITY | NG | UPPER | 1 << 63
 _PERMISSIONS = USER | READ_ONLY | DBM | PXN | UXN | GP
 _SOFTWARE = SW_SPECIAL | SW_DEVMAP | SW_UFFD_WP

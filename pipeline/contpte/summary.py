@@ -16,7 +16,6 @@ from pipeline.contpte.descriptor import (
     SW_DIRTY,
     SW_UFFD_WP,
     SWP_UFFD_WP,
-    TABLE,
     VALID,
     Granule,
 )

@@ -1,0 +1,141 @@
+"""Judges recorded tables by the rules, and says of each violation where it is and what Linux made of the page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.contpte import rules, summary
+from pipeline.contpte.descriptor import GRANULES, Descriptor, Granule
+from pipeline.contpte.rules import Finding, Rule
+from pipeline.contpte.tables import Tables
+from pipeline.contpte.walk import Span
+
+#: Letters of a ``pages`` record (pipeline.observation.Pages), for a person.
+_LETTERS = {
+    ".": "none",
+    "s": "swap entry",
+    "z": "zero page",
+    "a": "anonymous, swap-backed",
+    "l": "lazyfree",
+    "d": "lazyfree, but the folio is dirty",
+    "?": "not anonymous",
+}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule broken at one point of a test.
+
+    ``before``: the same entry when it was last read, None if it was not;
+    ``before_at``: where. ``linux``: what the kernel has at that address, ""
+    where nothing is known.
+    """
+
+    rule: Rule
+    finding: Finding
+    tables: Tables
+    before: int | None
+    before_at: str
+    linux: str
+
+    @property
+    def sure(self) -> bool:
+        """Whether nobody could be in the middle of a change while the tables were read."""
+        return self.tables.alone
+
+    def __str__(self) -> str:
+        granule, found = GRANULES[self.tables.granule], self.finding
+        size = granule.contiguous[found.level]
+        where = f"{place(self.tables)}: {self.rule.id}: VA {found.va:#x}"
+        if self.rule.id in rules.OF_BLOCKS:
+            where += (
+                f", entry {found.entry} of the contiguous block at {found.block:#x} ({found.offending} of {size} so)"
+            )
+        text = f"{where}: {_entry(found.value, found.level, granule)}"
+        if found.other != found.value:
+            text += f", others of the block: {_entry(found.other, found.level, granule)}"
+        if self.before is not None and self.before != found.value:
+            text += f", before ({self.before_at}): {_entry(self.before, found.level, granule)}"
+        if self.linux:
+            text += f"; Linux: {self.linux}"
+        if not self.sure:
+            text += "; another CPU ran while this was read, so it may be half of a change"
+        return text
+
+
+def place(tables: Tables) -> str:
+    """Where in a test: ``after-free``, ``end of step free``, ``before-free (child)``."""
+    names = {"checkpoint": "", "step-begin": "begin of step ", "step-end": "end of step "}
+    return f"{names[tables.when]}{tables.at}" + (" (child)" if tables.view == "child" else "")
+
+
+def violations(
+    tables: Sequence[Tables], *, states: Mapping[tuple[str, str], str] | None = None, folio_pages: int = 0
+) -> Iterator[Violation]:
+    """Every rule on every point of a test, in order; tables that were not read are passed over.
+
+    ``states``: letters of the ``pages`` records by checkpoint and view ("own",
+    "child"); ``folio_pages``: pages of the folios that the test arranged.
+    """
+    seen: dict[str, tuple[Tables, list[Span]]] = {}
+    checked: dict[tuple[object, ...], list[Finding]] = {}
+    for one in tables:
+        if one.failure:
+            continue
+        granule = GRANULES[one.granule]
+        key = (one.granule, one.hardware_af, one.hardware_dirty, *one.entries)
+        if key not in checked:
+            checked[key] = [
+                finding
+                for span in summary.decode(one.entries, granule)
+                for finding in rules.check(
+                    span.entries,
+                    va=span.va,
+                    level=span.level,
+                    granule=granule,
+                    hardware_af=one.hardware_af,
+                    hardware_dirty=one.hardware_dirty,
+                )
+            ]
+        for finding in checked[key]:
+            before, before_at = None, ""
+            if one.view in seen:
+                last, spans = seen[one.view]
+                before, before_at = _entry_at(spans, finding, granule), place(last)
+            letters = (states or {}).get((one.at, one.view), "")
+            yield Violation(
+                rules.RULES[finding.rule],
+                finding,
+                one,
+                before,
+                before_at,
+                _linux(one, finding, granule, letters, folio_pages),
+            )
+        seen[one.view] = (one, summary.decode(one.entries, granule))
+
+
+def _entry(value: int, level: int, granule: Granule) -> str:
+    return f"{Descriptor(value, level, granule)} [{value:#018x}]"
+
+
+def _entry_at(spans: Sequence[Span], finding: Finding, granule: Granule) -> int | None:
+    size = granule.maps(finding.level)
+    for span in spans:
+        at = (finding.va - span.va) // size
+        if span.level == finding.level and 0 <= at < len(span.entries):
+            return int(span.entries[at])
+    return None
+
+
+def _linux(tables: Tables, finding: Finding, granule: Granule, letters: str, folio_pages: int) -> str:
+    """The page's state as the kernel told it at this checkpoint, and the folio that its frame belongs to."""
+    page = (finding.va - tables.base) // granule.page
+    words = []
+    if 0 <= page < len(letters):
+        letter = letters[page]
+        of = " page of a large folio" if letter.isupper() else ""
+        words.append(f"page {page} of the region at {tables.base:#x}, {_LETTERS.get(letter.lower(), letter)}{of}")
+    entry = Descriptor(finding.value, finding.level, granule)
+    if entry.leaf and folio_pages > 1:
+        head = entry.pfn & ~(folio_pages - 1)
+        words.append(f"frame {entry.pfn:#x} of the folio of {folio_pages} pages at frame {head:#x}")
+    return ", ".join(words)
