@@ -11,6 +11,7 @@ from pipeline import exercise, plan, results
 from pipeline.events import CellFinished, Emit, Event
 from pipeline.guest import qemu
 from pipeline.guest.machine import Machine
+from pipeline.guest.plugins import Plugin
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell, Outcome
 from pipeline.store import Store
@@ -25,6 +26,7 @@ class Guest:
     rootfs_sha256: str
     programs: Mapping[str, str]
     qemu_version: str
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _pair(
             requested=pair.requested,
             build_id=pair.build_id,
             workdir=workdir / boot_id,
+            plugins=guest.plugins,
             why=_why(store, waiting, inputs, fresh=fresh),
         )
         outcome = exercise.run(job, emit, stop=stop)
@@ -158,7 +161,7 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[guest.qemu_version, *_qemu_shape(pair.machine)],
+        qemu=[guest.qemu_version, *_qemu_shape(pair.machine), *(plugin.identity for plugin in guest.plugins)],
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,

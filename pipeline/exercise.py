@@ -18,11 +18,12 @@ from pipeline.guest import console, keys, rootfs, runner, swapdisk, trace
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import End, KernelEnd, VmEnded
 from pipeline.guest.machine import Machine
+from pipeline.guest.plugins import Plugin
 from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.guest.vm import VM
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell, Outcome
-from pipeline.observe import preconditions, probes, records, slices
+from pipeline.observe import preconditions, probes, records, slices, tables
 from pipeline.plan import CellSpec
 from pipeline.study import Probe
 
@@ -62,6 +63,7 @@ class BootJob:
     requested: Mapping[str, kconfig.Option]
     build_id: str
     workdir: Path
+    plugins: tuple[Plugin, ...] = ()
     why: str = ""
 
 
@@ -85,7 +87,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
     and Stopped soon after ``stop`` is set.
     """
     subject = f"{job.kernel}/{job.machine.id}"
-    boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id)
+    boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, plugins=[p.name for p in job.plugins])
     run_keys = keys.make()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = rootfs.assemble((*job.initrd, run_keys.archive), job.workdir / "initrd")
@@ -94,7 +96,14 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> BootOutcome:
     emit(StageStarted(stage="boot", subject=subject, why=job.why))
     try:
         with (
-            VM(job.machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir) as vm,
+            VM(
+                job.machine,
+                image=job.image,
+                initrd=initrd,
+                keys=run_keys,
+                workdir=job.workdir,
+                plugins=job.plugins,
+            ) as vm,
             _killed_by(stop, vm),
         ):
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
@@ -218,10 +227,12 @@ def _collect(job: BootJob, results: Sequence[tuple[GuestResult, records.Reading]
     log = job.workdir / "console.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     consoles, traces = slices.by_cell(lines), _traces(job.workdir / "trace.dat")
+    recorded = tables.recorded(job.workdir, job.plugins)
     cells = []
     for result, reading in results:
         spec = next(spec for spec in job.specs if spec.job == result.job.id)
         text = consoles.get(result.job.id, "")
+        tables.add(reading, recorded, spec.test)
         cells.append(
             Cell(
                 kernel=job.kernel,
@@ -235,6 +246,7 @@ def _collect(job: BootJob, results: Sequence[tuple[GuestResult, records.Reading]
                 needs=reading.needs,
                 steps=reading.steps,
                 pages=reading.pages,
+                tables=reading.tables,
                 checks=reading.checks,
                 console_findings=[f"{f.kind}: {f.headline}" for f in console.findings(text.splitlines())],
                 malformed=reading.malformed,
