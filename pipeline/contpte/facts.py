@@ -23,21 +23,24 @@ def step_counts(tables: Sequence[Tables], step: str, occurrence: int) -> dict[st
     return found
 
 
-def never_folded(tables: Sequence[Tables], params: Mapping[str, int], *, step: str = "free") -> tuple[int, int] | None:
-    """Pages wanted and got that a large TLB entry could cover before the step, or None where nothing can be said.
+def foldable(tables: Sequence[Tables], params: Mapping[str, int], *, step: str = "free") -> tuple[int, int] | None:
+    """Pages that a large TLB entry should cover before the step and those that one does, None where none should.
 
-    A test whose folios are as large as a contiguous block, or larger, must
-    have had one folded (or mapped by a block descriptor) before what it is
-    about: at the checkpoint MAPPED, or else at any point up to the first step
-    of that name. ``params``: those of the test, ``pages_per_folio``.
+    A test whose folios (``params``: ``pages_per_folio``) are as large as a
+    contiguous block must have them folded, or mapped by block descriptors,
+    before what it is about: all of them at the checkpoint MAPPED; where it has
+    none, one block at least at some point up to the first step of that name.
     """
     read = [one for one in tables if not one.failure and one.view == "own"]
     if not read:
         return None
     granule = GRANULES[read[0].granule]
-    entries = granule.block // granule.page
-    if params.get("pages_per_folio", 0) < entries:
+    block = granule.block // granule.page
+    if params.get("pages_per_folio", 0) < block:
         return None
+    covered = [one.counts["folded"] * block + one.counts["block"] for one in read]
+    mapped = [(one.counts["pages"], got) for one, got in zip(read, covered, strict=True) if one.at == MAPPED]
+    if mapped:
+        return min(mapped, key=lambda pages: pages[1] - pages[0])
     first = next((at for at, one in enumerate(read) if one.at == step and one.when == "step-begin"), len(read) - 1)
-    points = [one for one in read if one.at == MAPPED] or read[: first + 1]
-    return entries, max(one.counts["folded"] * entries + one.counts["block"] for one in points)
+    return block, max(covered[: first + 1])

@@ -38,6 +38,6 @@ def add(reading: Reading, recorded: Mapping[int, list[Checkpoint]], test: str) -
         steps.append(step.model_copy(update={"pt": dict(counts)}))
         seen[step.name] += 1
     reading.steps = steps
-    if (folded := facts.never_folded(reading.tables, reading.params)) is not None:
+    if (folded := facts.foldable(reading.tables, reading.params)) is not None:
         want, got = folded
         reading.needs.append(Need(what="folded_pages", ok=got >= want, want=str(want), got=str(got)))
