@@ -1,14 +1,19 @@
 """Judges recorded tables by the rules, and says of each violation where it is and what Linux made of the page."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.contpte import rules, summary
-from pipeline.contpte.descriptor import GRANULES, Descriptor, Granule
+from pipeline.contpte.descriptor import GRANULES, LAST, Descriptor, Granule
 from pipeline.contpte.rules import Finding, Rule
 from pipeline.contpte.tables import Tables
 from pipeline.contpte.walk import Span
 
+#: Of those letters: anonymous memory, which in these tests is private.
+_PRIVATE = frozenset("ald")
 #: Letters of a ``pages`` record (pipeline.observation.Pages), for a person.
 _LETTERS = {
     ".": "none",
@@ -52,7 +57,8 @@ class Violation:
             )
         text = f"{where}: {_entry(found.value, found.level, granule)}"
         if found.other != found.value:
-            text += f", others of the block: {_entry(found.other, found.level, granule)}"
+            who = "others of the block" if self.rule.id in rules.OF_BLOCKS else "the other process"
+            text += f", {who}: {_entry(found.other, found.level, granule)}"
         if self.before is not None and self.before != found.value:
             text += f", before ({self.before_at}): {_entry(self.before, found.level, granule)}"
         if self.linux:
@@ -110,7 +116,36 @@ def violations(
                 before_at,
                 _linux(one, finding, granule, letters, folio_pages),
             )
-        seen[one.view] = (one, summary.decode(one.entries, granule))
+        spans = summary.decode(one.entries, granule)
+        seen[one.view] = (one, spans)
+        if one.when == "checkpoint" and len({last.at for last, _ in seen.values()}) == 1:
+            yield from _between(list(seen.values()), states or {}, granule, folio_pages)
+
+
+def _between(
+    views: Sequence[tuple[Tables, list[Span]]],
+    states: Mapping[tuple[str, str], str],
+    granule: Granule,
+    folio_pages: int,
+) -> Iterator[Violation]:
+    """The tables of a process and its child at one checkpoint: rule ``shared-writable``, on pages known private."""
+    for (mine, spans), (theirs, others) in itertools.permutations(views, 2):
+        elsewhere = [span.entries for span in others if span.level == LAST]
+        letters = states.get((mine.at, mine.view), "")
+        for span in spans:
+            if span.level != LAST or not elsewhere:
+                continue
+            foreign = np.concatenate(elsewhere)
+            for at in np.flatnonzero(rules.shared_writable(span.entries, foreign, granule=granule)).tolist():
+                va, value = span.va + at * granule.page, int(span.entries[at])
+                page = (va - mine.base) // granule.page
+                if not (0 <= page < len(letters) and letters[page].lower() in _PRIVATE):
+                    continue
+                address = Descriptor(value, LAST, granule).address
+                other = next(int(e) for e in foreign if Descriptor(int(e), LAST, granule).address == address)
+                finding = Finding("shared-writable", LAST, va, va, 0, 1, value, other)
+                linux = _linux(mine, finding, granule, letters, folio_pages)
+                yield Violation(rules.RULES[finding.rule], finding, mine, None, place(theirs), linux)
 
 
 def _entry(value: int, level: int, granule: Granule) -> str:

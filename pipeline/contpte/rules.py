@@ -23,6 +23,7 @@ from pipeline.contpte.descriptor import (
     DBM,
     GP,
     LAST,
+    LINUX_WRITE,
     NG,
     NS,
     NT,
@@ -94,6 +95,11 @@ RULES = {
             "Linux, pte_wrprotect() in arch/arm64/include/asm/pgtable.h",
         ),
         Rule(
+            "shared-writable",
+            "a private page that two processes map is writable in neither",
+            "Linux, copy_present_ptes() in mm/memory.c: what is copied on write is write-protected on both sides",
+        ),
+        Rule(
             "type",
             "a valid entry has a type that its level has",
             'Arm ARM (DDI 0487), "Translation table descriptor formats"',
@@ -107,7 +113,7 @@ RULES = {
 }
 
 #: Rules on the entries of a contiguous block together.
-OF_BLOCKS = frozenset(RULES) - {"write-protected", "type", "block-descriptor"}
+OF_BLOCKS = frozenset(RULES) - {"write-protected", "shared-writable", "type", "block-descriptor"}
 
 _ATTRIBUTES = ATTR_INDEX | NS | SHAREABILITY | NG | UPPER | 1 << 63
 _PERMISSIONS = USER | READ_ONLY | DBM | PXN | UXN | GP
@@ -193,6 +199,17 @@ def faults_for_ever(blocks: Entries, *, write: bool) -> Mask:
     written = dirty(blocks).any(axis=1, keepdims=True)
     may_write = (blocks & u64(DBM)) != 0
     return may_write & young & written & (~accessed | ((blocks & u64(READ_ONLY)) != 0))
+
+
+def shared_writable(mine: Entries, theirs: Entries, *, granule: Granule) -> Mask:
+    """Which entries of level 3 may be written by Linux's word although ``theirs``, of another process, map the frame.
+
+    Of private memory that is copied on write; shape of ``mine``.
+    """
+    address = u64(granule.address_mask(LAST))
+    mapped = theirs[leaves(theirs, LAST, granule)] & address
+    writable = leaves(mine, LAST, granule) & ((mine & u64(LINUX_WRITE)) != 0)
+    return writable & np.isin(mine & address, mapped)
 
 
 @dataclass(frozen=True)
