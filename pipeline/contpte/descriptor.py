@@ -88,8 +88,8 @@ class Granule:
         return level in ((1, 2) if self.page_shift == 12 else (2,))
 
     def address_mask(self, level: int) -> int:
-        """The bits of the output address in a leaf, or of the next table's, of a level; a table's are a page's."""
-        return (1 << ADDRESS_BITS) - (1 << self.shift(level))
+        """The bits of the output address in a leaf of a level; those of a next table's are a page's."""
+        return max(0, (1 << ADDRESS_BITS) - (1 << self.shift(level)))
 
 
 GRANULES = {

@@ -105,15 +105,15 @@ RULES = {
             'Arm ARM (DDI 0487), "Translation table descriptor formats"',
         ),
         Rule(
-            "block-descriptor",
-            "a block descriptor's output address is aligned to what it maps",
-            'Arm ARM (DDI 0487), "Block descriptor formats": the bits below are RES0',
+            "leaf-aligned",
+            "a leaf's output address is aligned to what it maps, within 48 bits",
+            'Arm ARM (DDI 0487), "Block descriptor and Page descriptor formats": the bits below are RES0',
         ),
     )
 }
 
 #: Rules on the entries of a contiguous block together.
-OF_BLOCKS = frozenset(RULES) - {"write-protected", "shared-writable", "type", "block-descriptor"}
+OF_BLOCKS = frozenset(RULES) - {"write-protected", "shared-writable", "type", "leaf-aligned"}
 
 _ATTRIBUTES = ATTR_INDEX | NS | SHAREABILITY | NG | UPPER | 1 << 63
 _PERMISSIONS = USER | READ_ONLY | DBM | PXN | UXN | GP
@@ -240,9 +240,10 @@ def _alone(entries: Entries, place: _Place, granule: Granule) -> Iterator[Findin
         "type": valid & ~known,
         "write-protected": leaf & ((entries & u64(USER | DBM | READ_ONLY)) == u64(USER)),
     }
-    if place.level != LAST:
-        below = granule.maps(place.level) - granule.page & ~NT
-        checks["block-descriptor"] = leaf & ((entries & u64(below)) != 0)
+    # Bits 11:0 hold attributes, and so does bit 16 of a block descriptor.
+    below = granule.maps(place.level) - (1 << 12) & ~(NT if place.level != LAST else 0)
+    if below:
+        checks["leaf-aligned"] = leaf & ((entries & u64(below)) != 0)
     for rule, bad in checks.items():
         for at in np.flatnonzero(bad).tolist():
             yield place.finding(rule, at, entries[at])
