@@ -1,8 +1,9 @@
 """Judges recorded tables by the rules, and says of each violation where it is and what Linux made of the page."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +33,8 @@ class Violation:
 
     ``before``: the same entry when it was last read, None if it was not;
     ``before_at``: where. ``linux``: what the kernel has at that address, ""
-    where nothing is known.
+    where nothing is known. ``sure``: it was not the middle of a change, since
+    no other CPU could make one, or since it was there at another point too.
     """
 
     rule: Rule
@@ -41,11 +43,7 @@ class Violation:
     before: int | None
     before_at: str
     linux: str
-
-    @property
-    def sure(self) -> bool:
-        """Whether nobody could be in the middle of a change while the tables were read."""
-        return self.tables.alone
+    sure: bool = True
 
     def __str__(self) -> str:
         granule, found = GRANULES[self.tables.granule], self.finding
@@ -76,12 +74,25 @@ def place(tables: Tables) -> str:
 
 def violations(
     tables: Sequence[Tables], *, states: Mapping[tuple[str, str], str] | None = None, folio_pages: int = 0
-) -> Iterator[Violation]:
+) -> list[Violation]:
     """Every rule on every point of a test, in order; tables that were not read are passed over.
 
     ``states``: letters of the ``pages`` records by checkpoint and view ("own",
     "child"); ``folio_pages``: pages of the folios that the test arranged.
     """
+    found = list(_violations(tables, states or {}, folio_pages))
+    seen = Counter(_what(one) for one in found)
+    return [replace(one, sure=one.tables.alone or seen[_what(one)] > 1) for one in found]
+
+
+def _what(one: Violation) -> tuple[object, ...]:
+    """The same at any point of a test."""
+    return one.tables.view, one.rule.id, one.finding.va, one.finding.value
+
+
+def _violations(
+    tables: Sequence[Tables], states: Mapping[tuple[str, str], str], folio_pages: int
+) -> Iterator[Violation]:
     seen: dict[str, tuple[Tables, list[Span]]] = {}
     checked: dict[tuple[object, ...], list[Finding]] = {}
     for one in tables:
@@ -107,7 +118,7 @@ def violations(
             if one.view in seen:
                 last, spans = seen[one.view]
                 before, before_at = _entry_at(spans, finding, granule), place(last)
-            letters = (states or {}).get((one.at, one.view), "")
+            letters = states.get((one.at, one.view), "")
             yield Violation(
                 rules.RULES[finding.rule],
                 finding,
@@ -119,7 +130,7 @@ def violations(
         spans = summary.decode(one.entries, granule)
         seen[one.view] = (one, spans)
         if one.when == "checkpoint" and len({last.at for last, _ in seen.values()}) == 1:
-            yield from _between(list(seen.values()), states or {}, granule, folio_pages)
+            yield from _between(list(seen.values()), states, granule, folio_pages)
 
 
 def _between(

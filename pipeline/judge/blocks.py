@@ -30,7 +30,7 @@ class Look:
 def look(cell: Cell) -> Look:
     """Judge every reading of a cell's tables."""
     states = {(pages.at, "child" if pages.region == "child" else "own"): pages.states for pages in cell.pages}
-    found = list(violations(cell.tables, states=states, folio_pages=cell.params.get("pages_per_folio", 0)))
+    found = violations(cell.tables, states=states, folio_pages=cell.params.get("pages_per_folio", 0))
     sure, unsure = [one for one in found if one.sure], [one for one in found if not one.sure]
     failed = [one for one in cell.tables if one.failure]
     doubt = ""
