@@ -410,7 +410,12 @@ static inline bool region_map(FIX *self, struct region *r, size_t folios)
 		snprintf(self->why, sizeof(self->why), "no place for the region");
 		return false;
 	}
-	return region_populate(self, r);
+	if (!region_populate(self, r))
+		return false;
+	/* What can be folded is folded now; a test may unfold it before it shows the region. */
+	kpv_mark(KPV_MARK_CHECKPOINT, kpv_hash("mapped"), (uintptr_t)r->base, r->pages * psize,
+		 KPV_MARK_OWN);
+	return true;
 }
 
 /*

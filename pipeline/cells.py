@@ -14,6 +14,7 @@ from pipeline import exercise, plan, results
 from pipeline.events import CellFinished, Emit, Event
 from pipeline.guest import qemu
 from pipeline.guest.machine import Machine
+from pipeline.guest.plugins import Plugin
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell, Outcome
 from pipeline.store import Store
@@ -28,6 +29,7 @@ class Guest:
     rootfs_sha256: str
     programs: Mapping[str, str]
     qemu_version: str
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _part(
             requested=pair.requested,
             build_id=pair.build_id,
             workdir=workdir / boot_id,
+            plugins=guest.plugins,
             why=_why(store, waiting, inputs, fresh=fresh),
         )
         outcome = exercise.run(job, emit, stop=stop, until=enough)
@@ -215,7 +218,11 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[guest.qemu_version, *qemu_shape(exercise.machine_of(pair.machine, [spec]))],
+        qemu=[
+            guest.qemu_version,
+            *qemu_shape(exercise.machine_of(pair.machine, [spec])),
+            *(plugin.identity for plugin in guest.plugins),
+        ],
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,

@@ -12,7 +12,7 @@ from pipeline.guest.ends import End, VmEnded
 from pipeline.guest.monitor import Monitor
 from pipeline.guest.runner import GuestResult
 from pipeline.observation import Boot, Cell, Need, Outcome
-from pipeline.observe import records, slices
+from pipeline.observe import records, slices, tables
 from pipeline.plan import CellSpec
 
 #: Characters kept of one cell's trace or console; the boot's files hold everything.
@@ -34,10 +34,12 @@ OUTCOMES = {
 class Collector:
     """The cells of one boot. ``cpus``: how many CPUs the guest has online."""
 
-    def __init__(self, specs: Iterable[CellSpec], boot: Boot, lines: Monitor, *, cpus: int) -> None:
+    def __init__(
+        self, specs: Iterable[CellSpec], boot: Boot, lines: Monitor, recorded: tables.Recorded, *, cpus: int
+    ) -> None:
         self.cells: list[Cell] = []
         self._specs = {spec.job: spec for spec in specs}
-        self._boot, self._console, self._cpus = boot, lines, cpus
+        self._boot, self._console, self._recorded, self._cpus = boot, lines, recorded, cpus
         self._at = 0  # the first console line that was not looked at
 
     def add(self, result: GuestResult) -> Cell:
@@ -47,6 +49,7 @@ class Collector:
         """
         reading = _reading(result)
         spec = self._specs[result.job.id]
+        tables.add(reading, self._recorded.take(spec.test))
         before, lines = self._console_of(spec.job, ended=result.end is None)
         text = "\n".join(lines)
         outside = _outside(before)
@@ -65,6 +68,7 @@ class Collector:
             needs=[self._need_of_cpus(spec), *reading.needs],
             steps=reading.steps,
             pages=reading.pages,
+            tables=reading.tables,
             checks=reading.checks,
             console_findings=[*outside, *_findings(lines)],
             malformed=reading.malformed,

@@ -29,11 +29,13 @@ from pipeline.guest import keys, rootfs, runner, swapdisk, trace
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import KernelEnd, VmEnded
 from pipeline.guest.machine import Machine
+from pipeline.guest.plugins import Plugin
 from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.guest.vm import VM
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell
 from pipeline.observe import preconditions, probes
+from pipeline.observe.tables import Recorded
 from pipeline.plan import CellSpec
 from pipeline.study import Probe
 
@@ -66,6 +68,7 @@ class BootJob:
     requested: Mapping[str, kconfig.Option]
     build_id: str
     workdir: Path
+    plugins: tuple[Plugin, ...] = ()
     why: str = ""
 
 
@@ -100,7 +103,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
     no VM to speak of, and Stopped soon after ``stop`` is set.
     """
     subject = f"{job.kernel}/{job.machine.id}"
-    boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id)
+    boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, plugins=[p.name for p in job.plugins])
     run_keys = keys.make()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = rootfs.assemble((*job.initrd, run_keys.archive), job.workdir / "initrd")
@@ -111,13 +114,14 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
     emit(StageStarted(stage="boot", subject=subject, why=job.why))
     try:
         with (
-            VM(machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir) as vm,
+            VM(machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir, plugins=job.plugins) as vm,
             _killed_by(stop, vm),
         ):
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
             cpus = _set_up(vm, job, boot)
-            collector = Collector(job.specs, boot, vm.console, cpus=cpus)
+            recorded = Recorded(job.workdir, job.plugins)
+            collector = Collector(job.specs, boot, vm.console, recorded, cpus=cpus)
             emit(StageStarted(stage="exercise", subject=subject))
             fatal = _run_cells(vm, job, boot, collector, emit, until)
             if fatal is not None and fatal.end is not None:

@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.contpte.tables import Tables
+
 #: Part of every cell's key: raise it when the meaning of a record changes.
 SCHEMA = 1
 
@@ -67,6 +69,8 @@ class Step(Record):
     mthp: dict[str, int | None] = Field(default_factory=dict)
     probe: dict[str, int | None] = Field(default_factory=dict)
     smaps: dict[str, int | None] = Field(default_factory=dict)
+    #: Of the page tables at both ends of the step, e.g. ``folded_before`` (pipeline.contpte.summary.COUNTS).
+    pt: dict[str, int | None] = Field(default_factory=dict)
 
 
 class Pages(Record):
@@ -99,6 +103,8 @@ class Cell(BaseModel):
     needs: list[Need] = Field(default_factory=list)
     steps: list[Step] = Field(default_factory=list)
     pages: list[Pages] = Field(default_factory=list)
+    #: Page tables of the test's processes, as read from outside the guest at its checkpoints and steps.
+    tables: list[Tables] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     #: Kernel messages that are findings by themselves (oops, WARNING, Bad page...).
     console_findings: list[str] = Field(default_factory=list)
@@ -133,6 +139,8 @@ class Boot(BaseModel):
     machine: str
     #: The exact command line of QEMU, one element an argument.
     qemu: list[str] = Field(default_factory=list)
+    #: Names of the plugins that QEMU loaded.
+    plugins: list[str] = Field(default_factory=list)
     seconds_to_ssh: float = 0.0
     #: "poweroff", or the end that the VM monitor named (panic, hang, lost...).
     end: str = ""

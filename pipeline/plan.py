@@ -39,7 +39,12 @@ class CellSpec:
         -f, -v and -t would each include more than asked for: the harness takes
         the first filter that matches (kselftest_harness.h, ``test_enabled``).
         """
-        return (f"/kpv/bin/{self.program}", "-r", f"{self.fixture}.{self.variant}.{self.scenario}")
+        return (f"/kpv/bin/{self.program}", "-r", self.test)
+
+    @property
+    def test(self) -> str:
+        """The harness's name of the test."""
+        return f"{self.fixture}.{self.variant}.{self.scenario}"
 
 
 def cells(study: Study, kernel: str, machine: str) -> tuple[CellSpec, ...]:

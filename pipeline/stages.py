@@ -15,7 +15,7 @@ from pipeline import run as runs
 from pipeline.errors import Exit
 from pipeline.events import Emit, Note
 from pipeline.guest import machine as machines
-from pipeline.guest import qemu, rootfs, workloads
+from pipeline.guest import plugins, qemu, rootfs, workloads
 from pipeline.guest.machine import Machine
 from pipeline.judge import expr
 from pipeline.judge.model import BuildFact
@@ -26,6 +26,9 @@ from pipeline.kernel.source import SourceTree
 from pipeline.store import Store
 from pipeline.study import Kernel, Study, StudyError
 from pipeline.tables import line_of
+
+#: What QEMU loads in every boot.
+PLUGINS = ("checkpoint",)
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,16 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
             compiler=ready.tools.compiler,
             store=options.store,
         )
+    version = _first_line([ready.qemu, "--version"])
+    with events.stage(emit, "plugins", "qemu"):
+        loaded = plugins.compile_all(
+            PLUGINS,
+            sources=resources.folder("qemu"),
+            marks=resources.folder("guest-tests"),
+            compiler=ready.tools.host_compiler,
+            qemu=version,
+            store=options.store,
+        )
     base = rootfs.base(options.store, emit=emit)
     archive = options.store.artifact(
         "guest-workloads",
@@ -235,7 +248,8 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
         initrd=(base.path, archive.path / "workloads.cpio"),
         rootfs_sha256=base.sha256,
         programs={name: program.sha256 for name, program in programs.items()},
-        qemu_version=_first_line([ready.qemu, "--version"]),
+        qemu_version=version,
+        plugins=tuple(loaded.values()),
     )
 
 

@@ -177,6 +177,7 @@ BUILT_IN = {
     "boots": "The kernel boots and answers over SSH",
     "console-clean": "No oops, BUG, WARNING or bad page state on the console",
     "completes": "Each scenario ends within its limit and the guest stays alive",
+    "block-attributes": "Every contiguous block is as the architecture wants it",
 }
 
 

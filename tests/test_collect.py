@@ -10,6 +10,7 @@ from pipeline.guest import ends
 from pipeline.guest.monitor import Monitor
 from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.observation import Boot, Cell, Need, Outcome
+from pipeline.observe.tables import Recorded
 from pipeline.plan import CellSpec
 
 WARNING = "WARNING: CPU: 0 PID: 7 at mm/madvise.c:7 madvise_free+0x1/0x2"
@@ -25,7 +26,7 @@ class Guest:
         self.alive = True
         self.console = Monitor(path, alive=lambda: self.alive)
         self.boot = Boot(id="b", kernel="v2", machine="max")
-        self.collector = Collector(specs, self.boot, self.console, cpus=cpus)
+        self.collector = Collector(specs, self.boot, self.console, Recorded(path.parent, []), cpus=cpus)
 
     def say(self, *lines: str) -> None:
         with self.path.open("a") as log:

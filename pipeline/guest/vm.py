@@ -22,6 +22,7 @@ from pipeline.guest.keys import RunKeys
 from pipeline.guest.machine import Machine
 from pipeline.guest.mailbox import Mailbox
 from pipeline.guest.monitor import Monitor
+from pipeline.guest.plugins import Plugin
 from pipeline.guest.qmp import Qmp
 from pipeline.guest.shell import Completed, Shell, ShellLost, wait_connect
 
@@ -33,7 +34,7 @@ _SETTLE = 1.0
 class VM:
     """A context manager; leaving it kills what still runs and removes the temporary files.
 
-    ``workdir`` keeps console.log and qemu.err. ``ram``: the guest's memory as a
+    ``workdir`` keeps console.log, qemu.err and what ``plugins`` write. ``ram``: the guest's memory as a
     file while the VM lives; RAM starts at physical address 0x40000000 (hw/arm/virt.c).
     ``mailbox``: what programs of the guest write there.
     """
@@ -48,6 +49,7 @@ class VM:
         workdir: Path,
         append: Sequence[str] = (),
         extra: Sequence[str] = (),
+        plugins: Sequence[Plugin] = (),
         program: str = qemu.PROGRAM,
     ) -> None:
         self.machine = machine
@@ -56,6 +58,7 @@ class VM:
         self.seconds_to_ssh = 0.0
         self._image, self._initrd, self._keys = image, initrd, keys
         self._workdir, self._append, self._extra, self._program = workdir, append, extra, program
+        self._plugins = plugins
         self._stack = contextlib.ExitStack()
         self._shell: Shell | None = None
         self._scanned = 0
@@ -232,7 +235,7 @@ class VM:
             qmp=folder / "qmp",
             port=self._port,
             append=self._append,
-            extra=self._extra,
+            extra=[*self._extra, *(word for plugin in self._plugins for word in self._loading(plugin))],
         )
         errors = self._stack.enter_context((self._workdir / "qemu.err").open("wb"))
         self._life = Deadline(float("inf"))
@@ -247,6 +250,9 @@ class VM:
         if qemu.port_taken(self._stderr()) and not last:
             return False
         raise self._lost(status)
+
+    def _loading(self, plugin: Plugin) -> tuple[str, str]:
+        return plugin.argument(ram=self.ram, memory=self.machine.memory_mib << 20, folder=self._workdir)
 
     def _settle(self) -> None:
         """Let the rest of the console's text arrive.

@@ -123,6 +123,11 @@ class Evidence:
             return f"its boot {boot.id} is one of {boot.kernel}/{boot.machine}"
         return unmet(boot)
 
+    def plugins(self, cell: Cell) -> list[str]:
+        """Names of the plugins that were loaded when a cell ran."""
+        boot = self._boots.get(cell.boot)
+        return boot.plugins if boot is not None else []
+
     def hindrance(self, cell: Cell) -> str:
         """Why nothing may be concluded from what a cell does not show, "" if it was observed whole.
 

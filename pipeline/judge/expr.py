@@ -2,10 +2,10 @@
 
     mthp.split == param.folios and vmstat.pglazyfree == 16 * param.folios
 
-Names: ``vmstat.X``, ``mthp.X``, ``probe.X``, ``smaps.X`` (deltas over the step),
-``param.X`` (of the cell), ``ret``, ``errno``. Integers, ``+ - * //``, comparisons
-(they chain), ``and``, ``or``, ``not``, parentheses. Nothing else, so a study file
-can never run code.
+Names: ``vmstat.X``, ``mthp.X``, ``probe.X``, ``smaps.X`` (deltas over the step), ``pt.X``
+(counts of the page tables at its ends, ``X_before`` and ``X_after``), ``param.X`` (of the
+cell), ``ret``, ``errno``. Integers, ``+ - * //``, comparisons (they chain), ``and``, ``or``,
+``not``, parentheses. Nothing else, so a study file can never run code.
 
 Logic has three values (Kleene): a counter that was not observed makes what rests
 on it undecided, never 0; ``False and undecided`` is still False.
@@ -21,10 +21,10 @@ from functools import lru_cache
 from pipeline.errors import UserError
 from pipeline.observation import Step
 
-GROUPS = ("vmstat", "mthp", "probe", "smaps", "param")
+GROUPS = ("vmstat", "mthp", "probe", "smaps", "pt", "param")
 SCALARS = ("ret", "errno")
 ALLOWED = (
-    "vmstat.X mthp.X probe.X smaps.X param.X, ret, errno, integers, + - * //, "
+    "vmstat.X mthp.X probe.X smaps.X pt.X param.X, ret, errno, integers, + - * //, "
     "== != < <= > >=, and, or, not, parentheses"
 )
 #: Bounds keep a hostile study from exhausting the parser's or our own recursion.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from pipeline.judge import blocks
 from pipeline.judge.evidence import CLEAN_END, INFRA_ENDS, Evidence, Spot, unmet
 from pipeline.judge.model import Decision, Kind, Row, Verdict, worst
 from pipeline.observation import Boot, Cell, Outcome
@@ -18,9 +19,18 @@ _TELLING = frozenset({Outcome.PANIC, Outcome.HANG, Outcome.TIMEOUT, Outcome.LOST
 
 def decide(evidence: Evidence, kernel: Kernel) -> list[Decision]:
     """The built-in invariants, then the study's, on one kernel."""
-    built_in = {"builds": _builds, "boots": _boots, "console-clean": _console_clean, "completes": _completes}
+    built_in = {
+        "builds": _builds,
+        "boots": _boots,
+        "console-clean": _console_clean,
+        "completes": _completes,
+        blocks.INVARIANT: _block_attributes,
+    }
     decisions = [
-        _decision(name, title, "built-in", built_in[name](evidence, kernel)) for name, title in BUILT_IN.items()
+        _decision(name, title, "built-in", rows)
+        for name, title in BUILT_IN.items()
+        # Where no folio could be folded there is nothing to say of blocks.
+        if (rows := built_in[name](evidence, kernel)) or name != blocks.INVARIANT
     ]
     for invariant in evidence.study.invariant:
         rows = _study_invariant(evidence, kernel, invariant)
@@ -225,6 +235,29 @@ def _completes(evidence: Evidence, kernel: Kernel) -> list[Row]:
     for machine in evidence.machines(kernel.id):
         for boot in evidence.boots(kernel.id, machine):
             rows.extend(_how_it_ended(evidence, kernel, boot))
+    return rows
+
+
+def _block_attributes(evidence: Evidence, kernel: Kernel) -> list[Row]:
+    """One row a cell in which there was a contiguous block, or of which that is not known."""
+    rows = []
+    for spot in evidence.planned(kernel.id):
+        for cell in evidence.at(spot):
+            if blocks.PLUGIN not in evidence.plugins(cell):
+                continue
+            seen = blocks.look(cell)
+            if reason := evidence.unfit_boot(cell):
+                rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason))
+            elif seen.broken:
+                also = _shown_by_baseline(
+                    evidence, kernel, spot, lambda base, rules=seen.rules: rules <= blocks.look(base).rules
+                )
+                text = _listed(list(seen.broken))
+                rows.append(_violated(evidence, blocks.INVARIANT, spot, text, on_baseline=also))
+            elif reason := evidence.hindrance(cell) or seen.doubt:
+                rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason))
+            elif seen.blocks:
+                rows.append(Row(cell=str(spot), verdict=Verdict.PASS, text=blocks.words(seen)))
     return rows
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from pipeline.contpte.tables import Tables
 from pipeline.observation import Check, Need, Outcome, Pages, Step
 
 PREFIX = "# kpv "
@@ -30,6 +31,8 @@ class Reading:
     needs: list[Need] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     pages: list[Pages] = field(default_factory=list)
+    #: From outside the guest, see pipeline.observe.tables.
+    tables: list[Tables] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
