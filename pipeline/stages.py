@@ -94,7 +94,7 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
         kernels = {recipe.kernel.id: make(recipe, ready, options, emit) for recipe in ready.recipes}
         boots, observed = cells.exercise_all(
             study,
-            _pairs(ready, kernels),
+            pairs(ready, kernels),
             guest,
             store=options.store,
             workdir=folder / "boots",
@@ -236,7 +236,8 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
     )
 
 
-def _pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -> list[cells.Pair]:
+def pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -> list[cells.Pair]:
+    """What can be booted: each kernel that was built, on each machine."""
     return [
         cells.Pair(
             kernel=recipe.kernel.id,
