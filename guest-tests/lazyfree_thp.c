@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include "../kselftest_harness.h"
+#include <sys/uio.h>
 #include "lazyfree_child.h"
 #include "lazyfree_fault.h"
 
@@ -401,6 +402,12 @@ static bool write_by_kernel(size_t page, unsigned int gen)
 	return ok;
 }
 
+/* Pages that are lazyfree, with PG_dirty, in the page tables of this process. */
+static size_t region_pg_dirty_lazyfree(void)
+{
+	return count_states(region_states(&rg), "dD");
+}
+
 /*
  * After the free, the kernel writes a page on the process' behalf; the PMD
  * stays clean, PG_dirty alone keeps the data. Kills: a reclaim that looks at
@@ -434,6 +441,40 @@ TEST_F(lazyfree, pmd_pgdirty)
 	NEED("pg_dirty_pages", region_pg_dirty(&rg) > 0, 1, region_pg_dirty(&rg));
 	NEED_PMD_MAPPED(rg.pages);
 	free_exactly(_metadata, self, 0, rg.pages);
+}
+
+/*
+ * F0 [1/2, 1) and F1 are freed while a pipe refers to a page of F0, which so
+ * cannot be split: it stays as it is, and F1 is freed. Then nobody refers to it
+ * any more, and the same call frees the half. Kills: freeing the whole of what
+ * could not be split, going on at a wrong place, a lock or reference kept.
+ */
+TEST_F(lazyfree, pmd_split_fails)
+{
+	size_t nr = self->nr, half = nr / 2;
+	struct iovec page;
+	int fds[2];
+
+	PMD_REGION(2);
+	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
+	page = (struct iovec){ rg.base + (half + 1) * psize, psize };
+	NEED_DONE("referenced", vmsplice(fds[1], &page, 1, 0) == (ssize_t)psize);
+	kpv_param("freed_pages", nr);
+	region_free(_metadata, &rg, half, nr + half, "free");
+	check_outside_untouched(_metadata, &rg);
+	check_outside_dirty(_metadata, &rg);
+	if (!region_reclaim_lazyfree(self, &rg, "reclaim"))
+		SKIP(return, "lazyfree pages were not reclaimed");
+	region_note_discarded(&rg);
+	check_data(_metadata, &rg);
+	close(fds[0]);
+	close(fds[1]);
+	region_free(_metadata, &rg, half, nr + half, "free-again");
+	check_exactly_lazyfree(_metadata, &rg);
+	check_outside_untouched(_metadata, &rg);
+	check_clean(_metadata, &rg, "after free-again");
+	RECLAIM_NEAR(half);
+	region_finish(_metadata, self, &rg);
 }
 
 /* Freed, moved to an aligned place, written. Kills: a move that loses or fakes the dirty bit. */
@@ -640,6 +681,31 @@ TEST_F(lazyfree, pmd_forked)
 	reply = child_ask(CHILD_VERIFY_CLASS, 0, rg.pages, 0);
 	CHECK("no-lost-write", !reply.wrong, "child: %zd of %zu pages wrong, first is page %zu",
 	      (ssize_t)reply.wrong, rg.pages, reply.bad);
+	shared_finish(_metadata, self);
+}
+
+/*
+ * A page that the kernel wrote after a first free: its dirty bit is the folio's
+ * alone. Then a child has the folio too, and the parent frees it again. What the
+ * kernel wrote is the child's by now. Of any order. Kills: clearing PG_dirty
+ * without a look at who else maps the folio.
+ */
+TEST_F(lazyfree, pgdirty_then_shared)
+{
+	size_t page = self->nr / 2;
+
+	REGION(1);
+	if (pmd_sized(self))
+		NEED_PMD_MAPPED(rg.pages);
+	free_counted(_metadata, 0, rg.pages, "free-first");
+	NEED_DONE("written_by_kernel", write_by_kernel(page, 2));
+	rg.gen[page] = 2;
+	rg.class[page] = PAGE_WRITTEN;
+	CHILD_START();
+	NEED("pg_dirty_pages", region_pg_dirty_lazyfree() > 0, 1, region_pg_dirty_lazyfree());
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	RECLAIM_NEAR(page);
+	check_sharer_class(_metadata, 0, rg.pages, "after reclaim");
 	shared_finish(_metadata, self);
 }
 
