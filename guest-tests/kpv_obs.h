@@ -724,6 +724,16 @@ static inline void kpv_step_end(struct kpv_step *step, long ret, int err)
 	kpv_end(false);
 }
 
+/* What a counter of /proc/vmstat gained over the step; KPV_NULL if this kernel has no such counter. */
+static inline int64_t kpv_vmstat_delta(const struct kpv_step *step, const char *name)
+{
+	int i = kpv_index(kpv_vmstat_names, KPV_NR_VMSTAT, name, strlen(name));
+
+	if (i < 0 || step->before.vmstat[i] == KPV_NULL || step->after.vmstat[i] == KPV_NULL)
+		return KPV_NULL;
+	return step->after.vmstat[i] - step->before.vmstat[i];
+}
+
 /* ---- page states ---- */
 
 /*

@@ -51,15 +51,6 @@ TEST_F(lazyfree, full_cover_twice)
 	region_finish(_metadata, self, &rg);
 }
 
-static void check_old(META *_metadata, const struct region *r, const char *when)
-{
-	int64_t smaps[KPV_NR_SMAPS];
-
-	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
-	CHECK("becomes-old", smaps[KPV_SMAPS_REFERENCED] == 0, "%s: smaps Referenced %lld KiB",
-	      when, (long long)smaps[KPV_SMAPS_REFERENCED]);
-}
-
 /*
  * Read after a free: young again. Another free makes it old again; first
  * with one inner page of each folio read, then with all. Kills: deciding by the first PTE,
@@ -144,6 +135,7 @@ static void partial(META *_metadata, FIX *self, size_t first, size_t nr)
 	region_free(_metadata, &rg, first, nr, "free");
 	check_exactly_lazyfree(_metadata, &rg);
 	check_outside_untouched(_metadata, &rg);
+	check_outside_dirty(_metadata, &rg);
 	check_clean(_metadata, &rg, "after free");
 	RECLAIM();
 	region_finish(_metadata, self, &rg);
@@ -393,7 +385,7 @@ TEST_F(lazyfree, write_after_free_other_cpu)
 static void write_after_free_moved(META *_metadata, FIX *self, bool shifted)
 {
 	region_free(_metadata, &rg, 0, rg.pages, "free");
-	NEED("moved", region_move(&rg, shifted ? psize : 0), 1, 0);
+	NEED_DONE("moved", region_move(&rg, shifted ? psize : 0));
 	for (size_t f = 0; f < 4; f++)
 		page_write(&rg, f * self->nr + self->nr * f / 4, 2);
 	check_write_cancels(_metadata, &rg);
@@ -418,11 +410,11 @@ TEST_F(lazyfree, write_after_free_moved_shifted)
  * with their place in memory, then write and free at once. Kills: address
  * alignment taken for folio alignment, which splits or steps too far.
  */
-static void moved_full_cover(META *_metadata, FIX *self, bool shifted)
+static void moved_full_cover(META *_metadata, FIX *self, size_t shift)
 {
 	size_t list[3];
 
-	NEED("moved", region_move(&rg, shifted ? psize : 0), 1, 0);
+	NEED_DONE("moved", region_move(&rg, shift));
 	/* F3 is not freed: a step too far would show on it. */
 	region_free(_metadata, &rg, 0, 3 * self->nr, "free");
 	check_exactly_lazyfree(_metadata, &rg);
@@ -439,13 +431,21 @@ static void moved_full_cover(META *_metadata, FIX *self, bool shifted)
 TEST_F(lazyfree, moved_full_cover)
 {
 	REGION(4);
-	moved_full_cover(_metadata, self, false);
+	moved_full_cover(_metadata, self, 0);
 }
 
 TEST_F(lazyfree, moved_shifted_full_cover)
 {
 	REGION(4);
-	moved_full_cover(_metadata, self, true);
+	moved_full_cover(_metadata, self, psize);
+}
+
+/* By one contiguous block: each block is congruent, and may be folded, the folio is not. */
+TEST_F(lazyfree, moved_block_full_cover)
+{
+	NEED("blocks", self->nr / cont_ptes() >= 2, 2, self->nr / cont_ptes());
+	REGION(4);
+	moved_full_cover(_metadata, self, cont_ptes() * psize);
 }
 
 /* Free, write-protect and back, write. Kills: dirty tracking lost on the way. */
@@ -534,23 +534,11 @@ TEST_F(lazyfree, pgdirty_exclusive)
 	region_finish(_metadata, self, &rg);
 }
 
-static void check_swap_gone(META *_metadata, const struct region *r, size_t kept)
-{
-	size_t left = count_states(region_states(r), "s");
-	int64_t smaps[KPV_NR_SMAPS];
-
-	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
-	CHECK("swap-entries-freed",
-	      left == kept && smaps[KPV_SMAPS_SWAP] == (int64_t)(kept * psize / 1024),
-	      "%zu swap entries, smaps Swap %lld KiB, expected %zu pages: %.128s", left,
-	      (long long)smaps[KPV_SMAPS_SWAP], kept, region_states(r));
-}
-
 /* All of it is swapped out: the entries go, nothing is read back. */
 TEST_F(lazyfree, swapped_out)
 {
 	REGION(4);
-	NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+	NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 	region_class(&rg, 0, rg.pages, PAGE_GONE);
 	region_free(_metadata, &rg, 0, rg.pages, "free");
 	check_swap_gone(_metadata, &rg, 0);
@@ -580,7 +568,7 @@ TEST_F(lazyfree, swapped_out_repeat)
 	for (round = 0; round < rounds && !ret; round++) {
 		for (size_t p = 0; p < rg.pages; p++)
 			page_touch_write(&rg, p);
-		NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+		NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 		ret = madvise(rg.base, rg.pages * psize, MADV_FREE);
 	}
 	CHECK("return-value", ret == 0, "round %zu of %zu: madvise = %ld, errno %d", round, rounds,
@@ -604,7 +592,7 @@ TEST_F(lazyfree, swapped_partial)
 	size_t first = self->nr / 2, nr = 2 * self->nr, bad = 0, wrong = 0;
 
 	REGION(3);
-	NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+	NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 	region_class(&rg, first, nr, PAGE_GONE);
 	region_free(_metadata, &rg, first, nr, "free");
 	check_swap_gone(_metadata, &rg, rg.pages - nr);
@@ -634,7 +622,7 @@ TEST_F(lazyfree, swapped_mixed)
 		region_hole(&rg, at[h], part);
 		for (size_t i = at[h]; i < at[h] + half; i++)
 			page_store(&rg, i, 2);
-		NEED("swapped_out", region_swap_out(&rg, at[h], half), 1, 0);
+		NEED_DONE("swapped_out", region_swap_out(&rg, at[h], half));
 		region_class(&rg, at[h], half, PAGE_GONE);
 	}
 	kpv_param("swap_entries", 2 * half);

@@ -104,6 +104,13 @@ FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 		     (long long)(got));						\
 } while (0)
 
+/* As NEED(), for what is either done or not. */
+#define NEED_DONE(what, cond) do {						\
+	bool done = cond;							\
+										\
+	NEED(what, done, 1, done);						\
+} while (0)
+
 /* Parts of a folio and holes in it need some pages. */
 #define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
 
@@ -112,9 +119,6 @@ FIXTURE_VARIANT_ADD(lazyfree, 2m) { .bytes = 2097152 };
 	if (!region_map(self, &rg, folios))					\
 		SKIP(return, "%s", self->why);					\
 } while (0)
-
-/* Parts of a folio and holes in it need some pages. */
-#define NEED_PARTS() NEED("pages_per_folio", self->nr >= 4, 4, self->nr)
 
 /* ---- small files ---- */
 
@@ -209,7 +213,8 @@ static inline bool thp_select(FIX *self, int wanted)
 		text[len < 0 ? 0 : len] = '\0';
 		thp_selected(text, now, sizeof(now));
 		if (strcmp(value, now)) {
-			memcpy(self->thp_saved[order], now, sizeof(now));
+			if (!self->thp_saved[order][0])
+				memcpy(self->thp_saved[order], now, sizeof(now));
 			ok &= thp_write(fd, value);
 		}
 		found |= order == wanted;
@@ -217,6 +222,28 @@ static inline bool thp_select(FIX *self, int wanted)
 	}
 	close(root);
 	return found && ok;
+}
+
+/*
+ * While folios of a PMD's size are enabled, khugepaged looks at a new process at
+ * once and makes such folios of small ones, lazyfree or not. Disable them when
+ * the region has its own; thp_restore() puts back what was there.
+ */
+static inline bool thp_stop_khugepaged(FIX *self)
+{
+	int order = kpv_max_order(psize), root, fd;
+	bool ok;
+
+	if (self->order != order)
+		return true;
+	root = kpv_thp_dir();
+	fd = thp_open(root, order);
+	ok = fd >= 0 && thp_write(fd, "never");
+	close(fd);
+	close(root);
+	if (!self->thp_saved[order][0])
+		strcpy(self->thp_saved[order], "madvise");
+	return kpv_need("khugepaged_stopped", ok, 1, ok);
 }
 
 static inline void thp_restore(const FIX *self)
@@ -253,9 +280,10 @@ static inline uint64_t *page_words(const struct region *r, size_t page)
 	return (uint64_t *)(r->base + page * psize);
 }
 
-static inline void page_store(struct region *r, size_t page, unsigned int gen)
+/* What page_store() puts into the page, put into a buffer. */
+static inline void words_store(uint64_t *words, size_t page, unsigned int gen)
 {
-	uint64_t *words = page_words(r, page), word = pattern(page, gen);
+	uint64_t word = pattern(page, gen);
 
 	for (size_t i = 0; i < psize / sizeof(*words); i += 4) {
 		words[i] = word | 1;
@@ -264,6 +292,11 @@ static inline void page_store(struct region *r, size_t page, unsigned int gen)
 		words[i + 3] = (word + 3 * PATTERN_STEP) | 1;
 		word += 4 * PATTERN_STEP;
 	}
+}
+
+static inline void page_store(struct region *r, size_t page, unsigned int gen)
+{
+	words_store(page_words(r, page), page, gen);
 }
 
 /* Write a page and remember that it must read so from now on. */
@@ -390,6 +423,10 @@ static inline bool region_populate(FIX *self, struct region *r)
 	if (!kpv_need("folio_order", ok, self->order, ok ? self->order : got)) {
 		snprintf(self->why, sizeof(self->why), "wanted folios of order %d, got %d",
 			 self->order, got);
+		return false;
+	}
+	if (!thp_stop_khugepaged(self)) {
+		snprintf(self->why, sizeof(self->why), "khugepaged may make large folios anew");
 		return false;
 	}
 	return true;
@@ -748,6 +785,25 @@ static inline void check_outside_untouched(META *_metadata, const struct region 
 }
 
 /*
+ * Pages outside the freed range, all of them written and nobody else's, are
+ * still dirty, in the page table or on the folio: one that is neither is as
+ * good as lost once it has a slot in swap.
+ */
+static inline void check_outside_dirty(META *_metadata, const struct region *r)
+{
+	int64_t smaps[KPV_NR_SMAPS], kept = 0;
+
+	for (size_t i = 0; i < r->pages; i++)
+		kept += r->class[i] == PAGE_KEPT;
+	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
+	CHECK("outside-range-untouched",
+	      smaps[KPV_SMAPS_PRIVATE_DIRTY] >= kept * (int64_t)psize / 1024,
+	      "%lld KiB outside the range, smaps Private_Dirty %lld",
+	      (long long)kept * (long long)psize / 1024,
+	      (long long)smaps[KPV_SMAPS_PRIVATE_DIRTY]);
+}
+
+/*
  * After a MADV_FREE of freed pages of exclusive folios, no dirty bit is left on
  * them, in the page table or on the folio: smaps counts them all as LazyFree.
  */
@@ -769,6 +825,45 @@ static inline void check_clean(META *_metadata, const struct region *r, const ch
 	      (long long)smaps[KPV_SMAPS_PRIVATE_DIRTY]);
 }
 
+/* No access flag is left on a page of the region. */
+static inline void check_old(META *_metadata, const struct region *r, const char *when)
+{
+	int64_t smaps[KPV_NR_SMAPS];
+
+	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
+	CHECK("becomes-old", smaps[KPV_SMAPS_REFERENCED] == 0, "%s: smaps Referenced %lld KiB",
+	      when, (long long)smaps[KPV_SMAPS_REFERENCED]);
+}
+
+/* So many swap entries are left in the region, by the page tables and by smaps. */
+static inline void check_swap_gone(META *_metadata, const struct region *r, size_t kept)
+{
+	size_t left = count_states(region_states(r), "s");
+	int64_t smaps[KPV_NR_SMAPS];
+
+	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
+	CHECK("swap-entries-freed",
+	      left == kept && smaps[KPV_SMAPS_SWAP] == (int64_t)(kept * psize / 1024),
+	      "%zu swap entries, smaps Swap %lld KiB, expected %zu pages: %.128s", left,
+	      (long long)smaps[KPV_SMAPS_SWAP], kept, region_states(r));
+}
+
+/*
+ * Of the last step: each page that became lazyfree is counted once, and none is
+ * deactivated. Not decided where the kernel counts no events.
+ */
+static inline void check_counted(META *_metadata, int64_t became_lazyfree, const char *name)
+{
+	int64_t counted = kpv_vmstat_delta(&step, "pglazyfree");
+	int64_t deactivated = kpv_vmstat_delta(&step, "pgdeactivate");
+
+	if (counted == KPV_NULL || deactivated == KPV_NULL)
+		return;
+	CHECK("lazyfree-counted", counted == became_lazyfree && deactivated == 0,
+	      "%s: %lld pages became lazyfree, pglazyfree %lld, pgdeactivate %lld", name,
+	      (long long)became_lazyfree, (long long)counted, (long long)deactivated);
+}
+
 /*
  * The dirty bit of each page written after the free is in the page table: as
  * many KiB at least are no longer LazyFree (a contiguous block counts whole).
@@ -782,6 +877,7 @@ static inline void check_write_cancels(META *_metadata, const struct region *r)
 		freed += r->class[i] == PAGE_FREED;
 	kpv_read_smaps((uintptr_t)r->base, r->pages * psize, smaps);
 	CHECK("write-cancels-lazyfree",
+	      smaps[KPV_SMAPS_LAZYFREE] != KPV_NULL &&
 	      smaps[KPV_SMAPS_LAZYFREE] <= freed * (int64_t)psize / 1024,
 	      "%lld KiB freed and not written since, smaps LazyFree %lld",
 	      (long long)freed * (long long)psize / 1024, (long long)smaps[KPV_SMAPS_LAZYFREE]);

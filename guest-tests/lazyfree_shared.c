@@ -53,7 +53,7 @@ TEST_F(lazyfree, shared_first)
 TEST_F(lazyfree, shared_swapin_clean)
 {
 	REGION(1);
-	NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+	NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 	for (size_t i = 0; i < rg.pages; i++)
 		page_touch_read(&rg, i);
 	NEED("present", count_states(region_states(&rg), "aA") == rg.pages, rg.pages,
@@ -69,7 +69,7 @@ TEST_F(lazyfree, shared_swapin_clean)
 TEST_F(lazyfree, shared_swapin_written)
 {
 	REGION(1);
-	NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+	NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 	for (size_t i = 0; i < rg.pages; i++)
 		page_touch_write(&rg, i);
 	CHILD_START();
@@ -83,7 +83,7 @@ TEST_F(lazyfree, shared_swapin_written)
 TEST_F(lazyfree, shared_swapin_not_freed)
 {
 	REGION(1);
-	NEED("swapped_out", region_swap_out(&rg, 0, rg.pages), 1, 0);
+	NEED_DONE("swapped_out", region_swap_out(&rg, 0, rg.pages));
 	for (size_t i = 0; i < rg.pages; i++)
 		page_touch_read(&rg, i);
 	CHILD_START();
