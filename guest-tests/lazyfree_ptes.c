@@ -112,7 +112,7 @@ TEST_F(lazyfree, aged_then_written)
 	bool aged;
 	long ret;
 
-	REGION(2);
+	REGION(3);
 	region_show(&rg, "before-free-write");
 	grow_emulated_tlb();
 	kpv_step_begin(&step, "free-write", rg.base, rg.pages * psize);
