@@ -135,8 +135,8 @@ void reach_tlbi(struct reach *reach, unsigned int cpu, const struct tlbi *tlbi,
 
 				for (unsigned int i = 0; i < reach->core->level[level].entries; i++)
 					if (entries[i].bytes &&
-					    tlbi_names(tlbi, &any, entries[i].asid, entries[i].va,
-						       entries[i].bytes, LAST_LEVEL))
+					    tlbi_names(tlbi, &any, entries[i].asid, false,
+						       entries[i].va, entries[i].bytes, LAST_LEVEL))
 						entries[i].bytes = 0;
 			}
 		}

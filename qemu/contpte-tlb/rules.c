@@ -102,6 +102,9 @@ static void check_overlap(struct model *model, struct table *table, unsigned int
 
 		if (i == index || !stale || stale->told || !((stale->old ^ now) & DESC_CONT))
 			continue;
+		/* What covered the whole block is gone; what covers single pages of it is not in the way. */
+		if ((stale->old & DESC_CONT) && stale->block_hit)
+			continue;
 		stale->told = true;
 		tell(model, "overlap", table, index, stale->old, now, CHANGE_SIZE, stale, where);
 	}

@@ -94,14 +94,15 @@ void stale_clear(struct mm *mm)
 }
 
 bool tlbi_names(const struct tlbi *tlbi, const struct tlbi_target *target, uint16_t asid,
-		uint64_t va, uint64_t bytes, unsigned int level)
+		bool global, uint64_t va, uint64_t bytes, unsigned int level)
 {
 	if (tlbi->scope == TLBI_ALL)
 		return true;
-	if (tlbi->scope != TLBI_VA_ANY && target->asid != asid)
-		return false;
+	/* Entries of global pages have no ASID: by VA they go whatever the ASID, by ASID they stay. */
 	if (tlbi->scope == TLBI_ASID)
-		return true;
+		return !global && target->asid == asid;
+	if (tlbi->scope == TLBI_VA && !global && target->asid != asid)
+		return false;
 	if (target->level >= 0 && target->level != level)
 		return false;
 	return target->va < va + bytes && va < target->va + target->bytes;
@@ -135,13 +136,14 @@ void stale_tlbi(struct tables *tables, unsigned int cpu, uint64_t pc, const stru
 		for (uint32_t i = 0; i < mm->nr_stale; i++) {
 			struct stale *stale = &mm->stale[i];
 			uint64_t bytes = level_bytes(regime, stale->level);
+			bool global = !(stale->old & DESC_NG);
 
-			if (tlbi_names(tlbi, target, mm->asid, stale->va, bytes, stale->level)) {
+			if (tlbi_names(tlbi, target, mm->asid, global, stale->va, bytes, stale->level)) {
 				hit(stale, cpu, pc, tlbi);
 			} else if ((stale->old & DESC_CONT) && stale->seen) {
 				bytes *= cont_entries(regime, stale->level);
-				if (tlbi_names(tlbi, target, mm->asid, stale->va & -bytes, bytes, stale->level))
-					stale->block_hit = true;
+				stale->block_hit |= tlbi_names(tlbi, target, mm->asid, global,
+							       stale->va & -bytes, bytes, stale->level);
 			}
 		}
 	}

@@ -82,14 +82,13 @@ struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, 
 void stale_remove(struct mm *mm, struct stale *stale);
 void stale_clear(struct mm *mm);
 
-/* Number of descriptors that a TLBI made progress on; "bytes" 0 in the target names nothing. */
 void stale_tlbi(struct tables *tables, unsigned int cpu, uint64_t pc, const struct tlbi *tlbi,
 		const struct tlbi_target *target);
 void stale_dsb(struct tables *tables, unsigned int cpu, const struct dsb *dsb);
 
 /* Whether a TLBI names this leaf of an mm. */
 bool tlbi_names(const struct tlbi *tlbi, const struct tlbi_target *target, uint16_t asid,
-		uint64_t va, uint64_t bytes, unsigned int level);
+		bool global, uint64_t va, uint64_t bytes, unsigned int level);
 
 /* Records of all mms. */
 uint64_t stale_count(void);
