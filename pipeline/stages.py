@@ -23,9 +23,9 @@ from pipeline.kernel import build, kconfig, series, source, toolchain
 from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.kernel.series import Overlay, Series
 from pipeline.kernel.source import SourceTree
+from pipeline.schema import line_of
 from pipeline.store import Store
 from pipeline.study import Kernel, Study, StudyError
-from pipeline.tables import line_of
 
 #: What QEMU loads in every boot.
 PLUGINS = ("checkpoint",)

@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline import resources, suite
 from pipeline.errors import UserError
+from pipeline.schema import Id, Table, first_of, line_of, problems
 from pipeline.suite import Scenario
-from pipeline.tables import Id, Table, first_of, line_of, problems
 
 Glob = str
 

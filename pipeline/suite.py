@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.tables import Id, Table, first_of, problems
+from pipeline.schema import Id, Table, first_of, problems
 
 
 class SuiteError(UserError):

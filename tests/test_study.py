@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline import study
+from pipeline.schema import line_of
 from pipeline.study import StudyError
-from pipeline.tables import line_of
 
 GOOD = """\
 schema = 1

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.tables import Id, Table, first_of, line_of, problems
+from pipeline.schema import Id, Table, first_of, line_of, problems
 
 #: Bytes of a page by the granule's name (Arm ARM, "Translation granule").
 PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
