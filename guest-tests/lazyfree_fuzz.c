@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random sequences of what a process can do to memory around MADV_FREE,
+ * against a model that knows for every page of every process what it may read
+ * as (lazyfree_fuzz.h), and with looks at page flags and counters where only
+ * one answer is right (lazyfree_fuzz_run.h).
+ *
+ * The sequences follow from a seed. One that fails is made shorter, and printed
+ * as a line to replay it and as a C test. From the environment:
+ *
+ *	KPV_SEED=n		another seed (1)
+ *	KPV_FIRST=n		the first sequence of it (0)
+ *	KPV_SEQUENCES=n		how many
+ *	KPV_OPS="map:0.0:0+16 write:0.0:0+16 ..."	this one and no other
+ *	KPV_KNOWN=1		with the operations that stock 6.12 is known to fail on,
+ *				see fz_swapin_clean_shared(); they are left out otherwise
+ */
+#define _GNU_SOURCE
+#include "../kselftest_harness.h"
+#include "lazyfree_fuzz_shrink.h"
+#include "lazyfree_fuzz_gen.h"
+
+#define SEQUENCES	12
+#define SEED		1
+
+static int64_t env_number(const char *name, int64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoll(text, NULL, 0) : otherwise;
+}
+
+static void say_replay(const char *name, const struct fz_list *list, char *ops, size_t size)
+{
+	fz_put_list(list, ops, size);
+	ksft_print_msg("%s: KPV_OPS=\"%s\"\n", name, ops);
+}
+
+/* What failed is told first, as it was found; the rest helps to understand it. */
+static void failed(META *_metadata, const struct fz_list *list, const struct fz_failure *failure,
+		   bool mixed)
+{
+	static char ops[FZ_OPS * 40];
+	struct fz_shrink shrink = {};
+
+	CHECK(fz_invariants[failure->invariant], false, "operation %zu of %zu: %s", failure->at,
+	      list->nr, failure->detail);
+	kpv_flush();
+	say_replay("found", list, ops, sizeof(ops));
+	if (!fz_shrink(&shrink, list, failure)) {
+		ksft_print_msg("shrunk: not, for it did not fail again in %d tries\n",
+			       FZ_REPRODUCE_TRIES);
+		return;
+	}
+	kpv_param("shrunk_ops", shrink.list.nr);
+	kpv_param("shrink_tries", shrink.tries);
+	kpv_flush();
+	ksft_print_msg("shrunk: %s: %s\n", fz_invariants[shrink.failure.invariant],
+		       shrink.failure.detail);
+	say_replay("shrunk", &shrink.list, ops, sizeof(ops));
+	fz_print_test(&shrink.list, &shrink.failure, ops, mixed);
+}
+
+static void say_decided(META *_metadata, const struct fz_result *result)
+{
+	for (size_t i = 0; i < FZ_NR_INVARIANTS; i++)
+		if (result->decided[i])
+			CHECK(fz_invariants[i], true, "%u times", result->decided[i]);
+}
+
+static void sequences(META *_metadata, FIX *self, bool mixed)
+{
+	static struct fz_generator generator;
+	static struct fz_result result;
+	static struct fz_list list;
+	const char *ops = getenv("KPV_OPS");
+	int64_t seed = env_number("KPV_SEED", SEED), first = env_number("KPV_FIRST", 0);
+	int64_t nr = ops ? 1 : env_number("KPV_SEQUENCES", SEQUENCES), n;
+	int64_t swap_before, swap_after, slack;
+
+	if (self->why[0])
+		SKIP(return, "%s", self->why);
+	kpv_param("seed", seed);
+	kpv_param("first", first);
+	fz.with_known = env_number("KPV_KNOWN", 0);
+	kpv_param("with_known", fz.with_known);
+	NEED("prepared", fz_prepare(self), 1, 0);
+	if (mixed)
+		NEED("smaller_sizes", thp_select_smaller(self), 1, 0);
+	if (ops)
+		NEED("ops_understood", fz_get_list(ops, &list), 1, 0);
+	grow_emulated_tlb();
+	swap_before = meminfo_kib("SwapFree:");
+	for (n = 0; n < nr && !result.failure.set; n++) {
+		if (!ops)
+			fz_generate(&generator, seed, first + n, psize, self->nr, &list);
+		fz_run(&list, &result);
+	}
+	kpv_param("sequences", n);
+	kpv_param("ops", result.done);
+	kpv_param("ops_left_out", result.skipped);
+	kpv_param("ops_known", result.forbidden);
+	kpv_param("debugfs_split", fz.can_split);
+	if (result.failure.set) {
+		kpv_param("failed_sequence", first + n - 1);
+		failed(_metadata, &list, &result.failure, mixed);
+		return;
+	}
+	say_decided(_metadata, &result);
+	/* Each CPU keeps up to 64 freed slots to itself (SWAP_SLOTS_CACHE_SIZE), twice. */
+	slack = 2 * 64 * sysconf(_SC_NPROCESSORS_ONLN) * psize / 1024;
+	swap_after = meminfo_kib("SwapFree:");
+	CHECK("accounting", swap_before - swap_after <= slack, "SwapFree %lld -> %lld KiB",
+	      (long long)swap_before, (long long)swap_after);
+}
+
+/* Folios of one size. */
+TEST_F(lazyfree, random)
+{
+	sequences(_metadata, self, false);
+}
+
+/* All sizes up to the variant's, by what fits where it is touched. */
+TEST_F(lazyfree, random_mixed)
+{
+	sequences(_metadata, self, true);
+}
+
+TEST_HARNESS_MAIN
