@@ -252,13 +252,19 @@ static inline void fz_put_object(struct fz_model *m, struct fz_page *page)
 	page->obj = 0;
 }
 
-/* Before a write: what others share stays theirs. */
+/*
+ * Before a write: what others share stays theirs. It may be written in place
+ * where reclaim took it from them, and where a large folio was there already:
+ * lazyfree then, as it was.
+ */
 static inline void fz_own_object(struct fz_model *m, struct fz_page *page)
 {
+	bool freed = page->obj ? m->object[page->obj].freed : page->freed;
+
 	if (!page->obj || m->object[page->obj].refs > 1) {
 		fz_put_object(m, page);
 		page->obj = ++m->objects;
-		m->object[page->obj] = (struct fz_object){ .refs = 1 };
+		m->object[page->obj] = (struct fz_object){ .refs = 1, .freed = freed };
 	}
 	m->object[page->obj].swapped = false;
 }
