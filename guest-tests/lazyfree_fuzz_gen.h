@@ -127,22 +127,45 @@ static inline int fz_pick_proc(struct fz_generator *g)
 	return proc < FZ_PROCS && g->model.alive[proc] ? proc : 0;
 }
 
-/* What a free is there for: something happens to some of the pages right after it. */
-static inline void fz_after_free(struct fz_generator *g, struct fz_op op)
+static inline bool fz_one_in(struct fz_generator *g, unsigned int n)
 {
-	static const uint8_t next[] = { FZ_WRITE, FZ_MARK, FZ_MARK, FZ_READ, FZ_FREE, FZ_FORK };
-	unsigned int which = fz_below(&g->random, 2 * FZ_NR(next));
+	return !fz_below(&g->random, n);
+}
 
-	if (which < FZ_NR(next)) {
-		op.kind = next[which];
+/*
+ * What makes an operation matter is often what comes right after it: a free
+ * before a write, a page-out before a read, a fork before a free by either.
+ */
+static inline void fz_follow(struct fz_generator *g, struct fz_op op)
+{
+	static const uint8_t after_free[] = { FZ_WRITE, FZ_MARK, FZ_MARK, FZ_READ, FZ_FREE, FZ_FORK };
+	enum fz_kind kind = op.kind;
+
+	if (kind == FZ_FREE || kind == FZ_FREE_ON) {
+		op.kind = after_free[fz_below(&g->random, FZ_NR(after_free))];
 		if (op.kind == FZ_FORK)
 			op.proc = 1 + fz_below(&g->random, FZ_PROCS - 1);
-		else if (fz_below(&g->random, 3))
+		else if (!fz_one_in(g, 3))
 			fz_pick_range(g, &op);
+		if (fz_one_in(g, 2))
+			fz_append(g, op);
+		if (fz_one_in(g, 3))
+			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM, .nr = 1 });
+	} else if (kind == FZ_PAGEOUT && fz_one_in(g, 2)) {
+		op.kind = FZ_READ;
 		fz_append(g, op);
+		if (fz_one_in(g, 3) &&
+		    fz_append(g, (struct fz_op){ .kind = FZ_FORK, .proc = 1, .nr = 1 }))
+			kind = FZ_FORK;
 	}
-	if (!fz_below(&g->random, 3))
-		fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM, .nr = 1 });
+	if (kind == FZ_FORK && fz_one_in(g, 2)) {
+		op.kind = FZ_FREE;
+		op.proc = fz_one_in(g, 2) ? op.proc : 0;
+		fz_pick_range(g, &op);
+		fz_append(g, op);
+		if (fz_one_in(g, 2))
+			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM, .nr = 1 });
+	}
 }
 
 static inline void fz_step(struct fz_generator *g)
@@ -166,8 +189,8 @@ static inline void fz_step(struct fz_generator *g)
 	default:
 		break;
 	}
-	if (fz_append(g, op) && (op.kind == FZ_FREE || op.kind == FZ_FREE_ON))
-		fz_after_free(g, op);
+	if (fz_append(g, op))
+		fz_follow(g, op);
 }
 
 /* folio: pages of the largest folio. */
@@ -177,7 +200,8 @@ static inline void fz_generate(struct fz_generator *g, uint64_t seed, uint64_t n
 	struct fz_op op = { .kind = FZ_MAP };
 	unsigned int length;
 
-	g->random = fz_seed(seed, n);
+	/* Other sizes, other sequences. */
+	g->random = fz_seed(seed + ((uint64_t)folio << 32), n);
 	g->folio = folio;
 	g->list = list;
 	list->nr = 0;
