@@ -11,6 +11,7 @@
  *	KPV_SEED=n		another seed (1)
  *	KPV_FIRST=n		the first sequence of it (0)
  *	KPV_SEQUENCES=n		how many
+ *	KPV_LOG=1		say on the console which sequence begins
  *	KPV_OPS="map:0.0:0+16 write:0.0:0+16 ..."	this one and no other
  *	KPV_KNOWN=1		with the operations that stock 6.12 is known to fail on,
  *				see fz_swapin_clean_shared(); they are left out otherwise
@@ -22,6 +23,7 @@
 
 #define SEQUENCES	12
 #define SEED		1
+#define TIMEOUT		60	/* seconds: a failure is shrunk for 8 */
 
 static int64_t env_number(const char *name, int64_t otherwise)
 {
@@ -33,7 +35,15 @@ static int64_t env_number(const char *name, int64_t otherwise)
 static void say_replay(const char *name, const struct fz_list *list, char *ops, size_t size)
 {
 	fz_put_list(list, ops, size);
-	ksft_print_msg("%s: KPV_OPS=\"%s\"\n", name, ops);
+	/* One line, which the harness' own functions would cut. */
+	dprintf(STDOUT_FILENO, "# %s: KPV_OPS=\"%s\"\n", name, ops);
+}
+
+/* On the console, where it is read even if the kernel dies of the sequence. */
+static void say_begins(int kmsg, int64_t seed, int64_t n)
+{
+	if (kmsg >= 0)
+		dprintf(kmsg, "<6>kpv: sequence %lld of seed %lld", (long long)n, (long long)seed);
 }
 
 /* What failed is told first, as it was found; the rest helps to understand it. */
@@ -77,6 +87,7 @@ static void sequences(META *_metadata, FIX *self, bool mixed)
 	int64_t seed = env_number("KPV_SEED", SEED), first = env_number("KPV_FIRST", 0);
 	int64_t nr = ops ? 1 : env_number("KPV_SEQUENCES", SEQUENCES), n;
 	int64_t swap_before, swap_after, slack;
+	int kmsg = -1;
 
 	if (self->why[0])
 		SKIP(return, "%s", self->why);
@@ -89,11 +100,14 @@ static void sequences(META *_metadata, FIX *self, bool mixed)
 		NEED("smaller_sizes", thp_select_smaller(self), 1, 0);
 	if (ops)
 		NEED("ops_understood", fz_get_list(ops, &list), 1, 0);
+	if (env_number("KPV_LOG", 0))
+		kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	grow_emulated_tlb();
 	swap_before = meminfo_kib("SwapFree:");
 	for (n = 0; n < nr && !result.failure.set; n++) {
 		if (!ops)
 			fz_generate(&generator, seed, first + n, psize, self->nr, &list);
+		say_begins(kmsg, seed, first + n);
 		fz_run(&list, &result);
 	}
 	kpv_param("sequences", n);
@@ -115,13 +129,13 @@ static void sequences(META *_metadata, FIX *self, bool mixed)
 }
 
 /* Folios of one size. */
-TEST_F(lazyfree, random)
+TEST_F_TIMEOUT(lazyfree, random, TIMEOUT)
 {
 	sequences(_metadata, self, false);
 }
 
 /* All sizes up to the variant's, by what fits where it is touched. */
-TEST_F(lazyfree, random_mixed)
+TEST_F_TIMEOUT(lazyfree, random_mixed, TIMEOUT)
 {
 	sequences(_metadata, self, true);
 }

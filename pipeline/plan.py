@@ -146,6 +146,18 @@ def narrow(
     )
 
 
+def only(study: Study, *, kernels: tuple[str, ...] = (), machines: tuple[str, ...] = ()) -> Study:
+    """The study with exactly these kernels and machines, empty for all. Raises UserError."""
+    _known("kernel", kernels, [kernel.id for kernel in study.kernel])
+    _known("machine", machines, list(study.machines))
+    return study.model_copy(
+        update={
+            "kernel": tuple(kernel for kernel in study.kernel if not kernels or kernel.id in kernels),
+            "machines": tuple(machine for machine in study.machines if not machines or machine in machines),
+        }
+    )
+
+
 def _whole(glob: str) -> str:
     """A glob that names only a scenario takes all of its variants."""
     return glob if "." in glob or glob.endswith("*") else f"{glob}.*"
