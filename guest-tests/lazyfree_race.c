@@ -729,6 +729,29 @@ TEST_F(lazyfree, race_migrate)
 	race_accounting(_metadata, self);
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* Makes one large folio of all again, which need not be lazyfree any more. */
+static void collapse(struct race *r KPV_UNUSED)
+{
+	bool last;
+
+	do {
+		last = call_returned();
+		madvise(rg.base, rg.pages * psize, MADV_COLLAPSE);
+	} while (!last);
+}
+
+TEST_F(lazyfree, race_collapse)
+{
+	RACE_REGION(1);
+	race_on_inner_half(self);
+	RACE(collapse, IN_STEP);
+	race_accounting(_metadata, self);
+}
+
 /* ---- in the background ---- */
 
 /* What a child sees of the region at any moment at which it is not being filled. */
@@ -822,24 +845,6 @@ TEST_F(lazyfree, race_swap)
 	RACE_REGION(4);
 	race_on_parts(self);
 	RACE(swap, IN_BACKGROUND);
-	race_accounting(_metadata, self);
-}
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-/* Makes one large folio of all again, which need not be lazyfree any more. */
-static void collapse(struct race *r KPV_UNUSED)
-{
-	madvise(rg.base, rg.pages * psize, MADV_COLLAPSE);
-}
-
-TEST_F(lazyfree, race_collapse)
-{
-	RACE_REGION(1);
-	race_on_inner_half(self);
-	RACE(collapse, IN_BACKGROUND);
 	race_accounting(_metadata, self);
 }
 

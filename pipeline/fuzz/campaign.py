@@ -24,8 +24,8 @@ from pipeline.store import write_atomic
 from pipeline.study import Study
 
 PROGRAM = "lazyfree_fuzz"
-#: Sequences of one cell, at most: about a second of an idle host.
-PER_CELL = 40
+#: Sequences of one cell, at most: one or two seconds of an idle host.
+PER_CELL = 100
 
 
 @dataclass(frozen=True)
