@@ -111,8 +111,13 @@ static inline void fz_pick_range(struct fz_generator *g, struct fz_op *op)
 	op->nr = nr;
 }
 
+/* Add it if it applies; without what its text does not show. */
 static inline bool fz_append(struct fz_generator *g, struct fz_op op)
 {
+	if (fz_kinds[op.kind].form < FZ_OF_RANGE)
+		op = (struct fz_op){ .kind = op.kind, .proc = op.proc, .nr = 1 };
+	if (fz_kinds[op.kind].form == FZ_BARE)
+		op.proc = 0;
 	if (g->list->nr == FZ_OPS || !fz_applies(&g->model, &op))
 		return false;
 	fz_apply(&g->model, &op);
@@ -150,12 +155,12 @@ static inline void fz_follow(struct fz_generator *g, struct fz_op op)
 		if (fz_one_in(g, 2))
 			fz_append(g, op);
 		if (fz_one_in(g, 3))
-			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM, .nr = 1 });
+			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM });
 	} else if (kind == FZ_PAGEOUT && fz_one_in(g, 2)) {
 		op.kind = FZ_READ;
 		fz_append(g, op);
 		if (fz_one_in(g, 3) &&
-		    fz_append(g, (struct fz_op){ .kind = FZ_FORK, .proc = 1, .nr = 1 }))
+		    fz_append(g, (struct fz_op){ .kind = FZ_FORK, .proc = 1 }))
 			kind = FZ_FORK;
 	}
 	if (kind == FZ_FORK && fz_one_in(g, 2)) {
@@ -164,13 +169,13 @@ static inline void fz_follow(struct fz_generator *g, struct fz_op op)
 		fz_pick_range(g, &op);
 		fz_append(g, op);
 		if (fz_one_in(g, 2))
-			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM, .nr = 1 });
+			fz_append(g, (struct fz_op){ .kind = FZ_RECLAIM });
 	}
 }
 
 static inline void fz_step(struct fz_generator *g)
 {
-	struct fz_op op = { .kind = fz_pick_kind(&g->random), .nr = 1 };
+	struct fz_op op = { .kind = fz_pick_kind(&g->random) };
 
 	switch (fz_kinds[op.kind].form) {
 	case FZ_OF_PROC:
