@@ -54,6 +54,10 @@ class FuzzSpec(CellSpec):
     sequences: int
 
     @property
+    def serves(self) -> bool:
+        return False  # each cell has an environment of its own
+
+    @property
     def argv(self) -> tuple[str, ...]:
         words = (f"{name}={value}" for name, value in self.env)
         test = f"{self.fixture}.{self.variant}.{self.test}"
