@@ -35,8 +35,10 @@ static int64_t env_number(const char *name, int64_t otherwise)
 static void say_replay(const char *name, const struct fz_list *list, char *ops, size_t size)
 {
 	fz_put_list(list, ops, size);
-	/* One line, which the harness' own functions would cut. */
-	dprintf(STDOUT_FILENO, "# %s: KPV_OPS=\"%s\"\n", name, ops);
+	/* In order with the records, which go their own way. */
+	kpv_flush();
+	printf("# %s: KPV_OPS=\"%s\"\n", name, ops);
+	fflush(stdout);
 }
 
 /* On the console, where it is read even if the kernel dies of the sequence. */
@@ -55,18 +57,16 @@ static void failed(META *_metadata, const struct fz_list *list, const struct fz_
 
 	CHECK(fz_invariants[failure->invariant], false, "operation %zu of %zu: %s", failure->at,
 	      list->nr, failure->detail);
-	kpv_flush();
 	say_replay("found", list, ops, sizeof(ops));
 	if (!fz_shrink(&shrink, list, failure)) {
-		ksft_print_msg("shrunk: not, for it did not fail again in %d tries\n",
-			       FZ_REPRODUCE_TRIES);
+		printf("# shrunk: not, for it did not fail again in %d tries\n", FZ_REPRODUCE_TRIES);
+		fflush(stdout);
 		return;
 	}
 	kpv_param("shrunk_ops", shrink.list.nr);
 	kpv_param("shrink_tries", shrink.tries);
 	kpv_flush();
-	ksft_print_msg("shrunk: %s: %s\n", fz_invariants[shrink.failure.invariant],
-		       shrink.failure.detail);
+	printf("# shrunk: %s: %s\n", fz_invariants[shrink.failure.invariant], shrink.failure.detail);
 	say_replay("shrunk", &shrink.list, ops, sizeof(ops));
 	fz_print_test(&shrink.list, &shrink.failure, ops, mixed);
 }

@@ -166,7 +166,7 @@ def _run_cells(
 
     Raises VmEnded where it ended between two cells.
     """
-    jobs = [GuestJob(spec.job, spec.argv, timeout=spec.timeout, serves=True) for spec in job.specs]
+    jobs = [GuestJob(spec.job, spec.argv, timeout=spec.timeout, serves=spec.serves) for spec in job.specs]
     with closing(runner.run(vm, jobs)) as results:
         for result in results:
             if result.end is not None:

@@ -29,6 +29,11 @@ class CellSpec:
         return f"{self.scenario}.{self.variant}"
 
     @property
+    def serves(self) -> bool:
+        """Whether the guest's program runs this cell among others, see GuestJob."""
+        return True
+
+    @property
     def name(self) -> str:
         return f"{self.kernel}/{self.machine}/{self.job}"
 

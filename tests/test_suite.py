@@ -1,5 +1,7 @@
 """Scenario files beside the guest tests, and how a study takes them."""
 
+import re
+
 import pytest
 
 from pipeline import resources, study, suite
@@ -101,4 +103,5 @@ def test_every_scenario_file_names_a_program_that_is_there_and_tests_that_it_has
     for path in files:
         source = path.with_suffix(".c").read_text(encoding="utf-8")
         for scenario in suite.load(folder, path.stem, wanted_by=path):
-            assert f"TEST_F({scenario.fixture}, {scenario.id})" in source, f"{path.name}: {scenario.id}"
+            test = rf"TEST_F(_TIMEOUT)?\({scenario.fixture}, {scenario.id}[,)]"
+            assert re.search(test, source), f"{path.name}: {scenario.id}"

@@ -46,18 +46,25 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class FuzzSpec(CellSpec):
-    """A cell of a campaign: ``test`` of the program, with a seed of its own. ``scenario`` is unique in a boot."""
+    """A cell of a campaign: ``function`` of the program, with a seed of its own. ``scenario`` is unique in a boot."""
 
-    test: str
+    function: str
     env: tuple[tuple[str, str], ...]
     seed: int
     sequences: int
 
     @property
+    def serves(self) -> bool:
+        return False  # each cell has an environment of its own
+
+    @property
     def argv(self) -> tuple[str, ...]:
         words = (f"{name}={value}" for name, value in self.env)
-        test = f"{self.fixture}.{self.variant}.{self.test}"
-        return ("/bin/busybox", "env", *words, f"/kpv/bin/{self.program}", "-r", test)
+        return ("/bin/busybox", "env", *words, f"/kpv/bin/{self.program}", "-r", self.test)
+
+    @property
+    def test(self) -> str:
+        return f"{self.fixture}.{self.variant}.{self.function}"
 
 
 @dataclass(frozen=True)
@@ -242,7 +249,7 @@ def _spec(spec: CellSpec, wanted: Plan, seed: int, sequences: int) -> FuzzSpec:
         fixture=spec.fixture,
         timeout=spec.timeout,
         cpus=spec.cpus,
-        test=spec.scenario,
+        function=spec.scenario,
         env=tuple(env.items()),
         seed=seed,
         sequences=sequences,
@@ -254,7 +261,7 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
     test_file = ""
     if failure is not None:
         emit(Finding(subject=cell.name, what=f"{failure.what}: {failure.detail}"))
-        stem = f"{spec.kernel}-{spec.machine}-{spec.test}-{spec.variant}-{spec.seed}"
+        stem = f"{spec.kernel}-{spec.machine}-{spec.function}-{spec.variant}-{spec.seed}"
         home = folder / "failures"
         home.mkdir(exist_ok=True)
         (home / f"{stem}.log").write_text(cell.ktap, encoding="utf-8", errors="backslashreplace")
@@ -264,7 +271,7 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
     return Tried(
         kernel=spec.kernel,
         machine=spec.machine,
-        test=spec.test,
+        test=spec.function,
         variant=spec.variant,
         seed=spec.seed,
         first=wanted.first,
