@@ -615,6 +615,16 @@ static inline long region_free_write(META *_metadata, struct region *r, size_t f
 
 /* ---- reclaim ---- */
 
+/* What the last step did to an event of vmstat. */
+static inline int64_t step_event(const char *name)
+{
+	int i = kpv_index(kpv_vmstat_names, KPV_NR_VMSTAT, name, strlen(name));
+
+	if (step.before.vmstat[i] == KPV_NULL || step.after.vmstat[i] == KPV_NULL)
+		return 0;
+	return step.after.vmstat[i] - step.before.vmstat[i];
+}
+
 static inline size_t count_states(const char *states, const char *letters)
 {
 	size_t nr = 0;

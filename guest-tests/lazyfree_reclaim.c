@@ -27,16 +27,6 @@ FIXTURE_VARIANT_ADD(lazyfree, 128k_gen) { .bytes = 131072, .lru_gen = true };
 /* Four folios, but one where a folio is large: filling them is what a test costs. */
 #define FOLIOS() (self->nr > 64 ? 1 : 4)
 
-/* What the last step did to an event of vmstat. */
-static int64_t step_event(const char *name)
-{
-	int i = kpv_index(kpv_vmstat_names, KPV_NR_VMSTAT, name, strlen(name));
-
-	if (step.before.vmstat[i] == KPV_NULL || step.after.vmstat[i] == KPV_NULL)
-		return 0;
-	return step.after.vmstat[i] - step.before.vmstat[i];
-}
-
 /*
  * The last step wrote nothing of the freed pages to swap, and it left no swap
  * entry among them. It may have written the other pages, folio by folio.
