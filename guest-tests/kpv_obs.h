@@ -52,6 +52,7 @@
 #define KPV_KPF_LOCKED		0
 #define KPV_KPF_DIRTY		4
 #define KPV_KPF_LRU		5
+#define KPV_KPF_WRITEBACK	8
 #define KPV_KPF_ANON		12
 #define KPV_KPF_SWAPCACHE	13
 #define KPV_KPF_SWAPBACKED	14

@@ -68,7 +68,10 @@ FIXTURE(lazyfree)
 	int order;
 	size_t nr;		/* pages per folio */
 	int reclaim_fd;
-	char cgroup[96];
+	char cgroup[96];	/* made by this test, removed when it ended */
+	char cgroup_more[96];	/* likewise, see cgroup_make() */
+	char cgroup_joined[96];
+	char lru_gen_saved[16];
 	char thp_saved[KPV_ORDERS][16];
 	int64_t anon_before, partial_before;
 	char why[128];		/* set: a precondition is not met, skip */
@@ -79,6 +82,7 @@ FIXTURE_VARIANT(lazyfree)
 {
 	size_t bytes;
 	int swap;		/* enum kpv_swap_kind: the device to swap to */
+	bool lru_gen;		/* with the multi-generation LRU, whatever was on */
 };
 
 FIXTURE_VARIANT_ADD(lazyfree, 4k) { .bytes = 4096 };
@@ -263,6 +267,32 @@ static inline void thp_restore(const FIX *self)
 		close(fd);
 	}
 	close(root);
+}
+
+/* ---- which LRU reclaims ---- */
+
+#define LRU_GEN_ENABLED "/sys/kernel/mm/lru_gen/enabled"
+
+/* Turn the multi-generation LRU on, and remember what was; false if there is none. */
+static inline bool lru_gen_select(FIX *self)
+{
+	char now[sizeof(self->lru_gen_saved)];
+
+	/* A bit mask, of which bit 0 is the LRU itself. */
+	if (!file_read(LRU_GEN_ENABLED, now, sizeof(now)))
+		return false;
+	if (!(strtoul(now, NULL, 0) & 1)) {
+		memcpy(self->lru_gen_saved, now, sizeof(now));
+		if (!file_write(LRU_GEN_ENABLED, "y"))
+			return false;
+	}
+	return file_read(LRU_GEN_ENABLED, now, sizeof(now)) && (strtoul(now, NULL, 0) & 1);
+}
+
+static inline void lru_gen_restore(const FIX *self)
+{
+	if (self->lru_gen_saved[0])
+		file_write(LRU_GEN_ENABLED, self->lru_gen_saved);
 }
 
 /* ---- data: every word of a page depends on page, generation and place ---- */
@@ -585,6 +615,16 @@ static inline long region_free_write(META *_metadata, struct region *r, size_t f
 
 /* ---- reclaim ---- */
 
+/* What the last step did to an event of vmstat. */
+static inline int64_t step_event(const char *name)
+{
+	int i = kpv_index(kpv_vmstat_names, KPV_NR_VMSTAT, name, strlen(name));
+
+	if (step.before.vmstat[i] == KPV_NULL || step.after.vmstat[i] == KPV_NULL)
+		return 0;
+	return step.after.vmstat[i] - step.before.vmstat[i];
+}
+
 static inline size_t count_states(const char *states, const char *letters)
 {
 	size_t nr = 0;
@@ -618,12 +658,11 @@ static inline size_t region_count(const struct region *r, const char *letters)
 
 /*
  * Reclaim what can be had without swapping (lazyfree folios are on the file
- * LRU) until no lazyfree page is left in the region. That is a precondition
- * of everything that is said about data afterwards. No more is asked for than
- * there is: the kernel tries seventeen times over to find the rest, and then
- * waits for all CPUs to drain their batches.
+ * LRU) until no lazyfree page is left in the region; returns how many are. No
+ * more is asked for than there is: the kernel tries seventeen times over to
+ * find the rest, and then waits for all CPUs to drain their batches.
  */
-static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, const char *name)
+static inline size_t region_reclaim(const FIX *self, struct region *r, const char *name)
 {
 	char at[48];
 	size_t left;
@@ -639,6 +678,14 @@ static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, co
 	left = count_states(region_states(r), "lLdD");
 	snprintf(at, sizeof(at), "after-%s", name);
 	region_show(r, at);
+	return left;
+}
+
+/* That none is left is a precondition of what is said about data afterwards. */
+static inline bool region_reclaim_lazyfree(const FIX *self, struct region *r, const char *name)
+{
+	size_t left = region_reclaim(self, r, name);
+
 	return kpv_need("lazyfree_left", !left, 0, left);
 }
 
@@ -677,17 +724,22 @@ static inline bool region_swap_out(const struct region *r, size_t first, size_t 
 	return false;
 }
 
-/* Pages whose folio has PG_dirty and is swap-backed, as of kpageflags. */
-static inline size_t region_pg_dirty(const struct region *r)
+/* Pages that are present and whose folio has both flags, KPV_KPF_* of kpageflags. */
+static inline size_t region_flags(const struct region *r, int flag, int other)
 {
 	size_t nr = 0;
 
 	if (!kpv_read_pages(kpv.pagemap, r->base, r->pages))
 		return 0;
 	for (size_t i = 0; i < r->pages; i++)
-		nr += kpv_bit(kpv.flags_buf[i], KPV_KPF_DIRTY) &&
-		      kpv_bit(kpv.flags_buf[i], KPV_KPF_SWAPBACKED);
+		nr += kpv_bit(kpv.flags_buf[i], flag) && kpv_bit(kpv.flags_buf[i], other);
 	return nr;
+}
+
+/* Pages whose folio has PG_dirty and is swap-backed. */
+static inline size_t region_pg_dirty(const struct region *r)
+{
+	return region_flags(r, KPV_KPF_DIRTY, KPV_KPF_SWAPBACKED);
 }
 
 /* Pages that reclaim discarded: they read as zeroes from now on. */
@@ -986,6 +1038,7 @@ static inline bool setup_cgroup_join(FIX *self, const char *cgroup)
 	snprintf(path, sizeof(path), "%s/memory.reclaim", cgroup);
 	self->reclaim_fd = open(path, O_WRONLY | O_CLOEXEC);
 	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	snprintf(self->cgroup_joined, sizeof(self->cgroup_joined), "%s", cgroup);
 	return self->reclaim_fd >= 0 && file_write(path, "0");
 }
 
@@ -1009,6 +1062,7 @@ static inline bool setup_cgroup(FIX *self)
 /* Unmet preconditions are told here, and skip the test in REGION(). */
 FIXTURE_SETUP(lazyfree)
 {
+	bool lru_gen = false;
 	struct kpv_swaps swaps;
 	int64_t swap_kib;
 
@@ -1030,6 +1084,10 @@ FIXTURE_SETUP(lazyfree)
 	}
 	if (!kpv_need("cpu_pinned", setup_pin(0), 0, sched_getcpu()))
 		setup_unmet(self, "cannot run on CPU 0 alone");
+	if (variant->lru_gen)
+		lru_gen = lru_gen_select(self);
+	if (variant->lru_gen && !kpv_need("lru_gen", lru_gen, 1, lru_gen))
+		setup_unmet(self, "no multi-generation LRU that can be turned on");
 	if (!kpv_need("thp_size", thp_select(self, self->order), self->order, self->order))
 		setup_unmet(self, "no such folio size, or no right to enable it");
 	kpv_open(self->order, REGION_FOLIOS * self->nr);
@@ -1053,6 +1111,13 @@ FIXTURE_SETUP(lazyfree)
 		setup_unmet(self, "no cgroup v2 with memory.reclaim");
 }
 
+static inline void cgroup_remove(const char *cgroup)
+{
+	/* A killed child may still be on its way out. */
+	for (int try = 0; cgroup[0] && rmdir(cgroup) && errno == EBUSY && try < 200; try++)
+		usleep(1000);
+}
+
 /* Runs in the harness, after the test process ended in whatever way. */
 FIXTURE_TEARDOWN_PARENT(lazyfree)
 {
@@ -1061,9 +1126,9 @@ FIXTURE_TEARDOWN_PARENT(lazyfree)
 	kpv_out = &self->out;
 	kpv_flush();
 	thp_restore(self);
-	/* A killed child may still be on its way out. */
-	for (int try = 0; self->cgroup[0] && rmdir(self->cgroup) && errno == EBUSY && try < 200; try++)
-		usleep(1000);
+	lru_gen_restore(self);
+	cgroup_remove(self->cgroup_more);
+	cgroup_remove(self->cgroup);
 	kpv_test_end(_metadata, variant);
 }
 
