@@ -23,7 +23,7 @@ from pipeline.store import Store
 from pipeline.study import Study
 
 #: Seconds that a VM has to power off once nobody wants its cells; one that hangs, or still boots, is stopped then.
-LET_GO = 1.0
+LET_GO = 2.0
 _LOOK = 0.1
 
 
@@ -98,8 +98,8 @@ def exercise_all(
     ``workdir`` gets a folder a boot; ``jobs`` VMs run at once. Whatever ends
     this call, Ctrl-C included, ends every VM. ``until`` is told of every cell,
     in the threads of the VMs: once it says True, what runs is let go after its
-    cell, or soon stopped, nothing more is booted, and the other cells are as if
-    not asked for.
+    cell, nothing more is booted, and the other cells are as if not asked for.
+    A VM that does not end soon then is stopped; its cells are not returned.
     ``rank``: cells of a lower one go first.
     """
     stop, enough = threading.Event(), _Enough(until)

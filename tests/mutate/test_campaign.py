@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pipeline import housekeeping
+from pipeline import cells, exercise, housekeeping
 from pipeline.errors import Exit, InfraError, UserError
 from pipeline.events import CellFinished, MutantFinished, Note, StageFinished
 from pipeline.mutate import campaign
@@ -87,6 +87,24 @@ def test_a_mutant_ends_at_its_first_certain_kill(lab: Lab):
     result = lab.run()
     assert killers(result) == [("no-lost-write", "max", "full.64k")]
     assert lab.booted() == ["merged/max", "merged/a57", "m/max"]
+    assert result.results[0].cells == {"max": "1 of 3", "a57": "0 of 3"}
+
+
+def test_a_vm_that_is_stopped_while_it_powers_off_has_killed_all_the_same(lab: Lab, monkeypatch):
+    lab.mutant("m", "max full.64k no-lost-write")
+    monkeypatch.setattr(cells, "LET_GO", 0.0)
+    play = type(lab.vm).__call__
+
+    def slow_to_end(self, job, emit, *, stop, until):
+        outcome = play(self, job, emit, stop=stop, until=until)
+        if job.kernel == "m":
+            assert stop.wait(10)
+            raise exercise.Stopped("given up")
+        return outcome
+
+    monkeypatch.setattr(type(lab.vm), "__call__", slow_to_end)
+    result = lab.run()
+    assert killers(result) == [("no-lost-write", "max", "full.64k")]
     assert result.results[0].cells == {"max": "1 of 3", "a57": "0 of 3"}
 
 
