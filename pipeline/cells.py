@@ -243,23 +243,20 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[
-            guest.qemu_version,
-            *qemu_shape(exercise.machine_of(pair.machine, [spec])),
-            *(plugin.identity for plugin in guest.plugins),
-        ],
+        qemu=qemu_of(guest, exercise.machine_of(pair.machine, [spec])),
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,
     )
 
 
-def qemu_shape(machine: Machine) -> list[str]:
-    """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
+def qemu_of(guest: Guest, machine: Machine) -> list[str]:
+    """QEMU's version, its command line without what differs from boot to boot, and its plugins."""
     none = Path("-")
-    return qemu.command_line(
+    shape = qemu.command_line(
         machine, program="", image=none, initrd=none, ram=none, swap=none, mailbox=none, log=none, qmp=none, port=0
     )
+    return [guest.qemu_version, *shape, *(plugin.identity for plugin in guest.plugins)]
 
 
 def _not_run(spec: plan.CellSpec, reason: str) -> Cell:

@@ -102,10 +102,7 @@ class Bench:
                 study=study,
                 all_checks=self._all_checks,
                 machines=[machine.model_dump(mode="json") for machine in self._ready.machines],
-                qemu=[
-                    self._guest.qemu_version,
-                    *(word for machine in self._ready.machines for word in cells.qemu_shape(machine)),
-                ],
+                qemu=[word for machine in self._ready.machines for word in cells.qemu_of(self._guest, machine)],
                 rootfs=self._guest.rootfs_sha256,
                 programs=self._guest.programs,
             )
