@@ -5,20 +5,26 @@ Cells that need more CPUs have a boot of their own, see ``exercise.BootJob``.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import exercise, plan, results
 from pipeline.events import CellFinished, Emit, Event
 from pipeline.guest import qemu
+from pipeline.guest.deadline import Deadline
 from pipeline.guest.machine import Machine
 from pipeline.guest.plugins import Plugin
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell, Outcome
 from pipeline.store import Store
 from pipeline.study import Study
+
+#: Seconds that a VM has to power off once nobody wants its cells; one that hangs, or still boots, is stopped then.
+LET_GO = 2.0
+_LOOK = 0.1
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def exercise_all(
     this call, Ctrl-C included, ends every VM. ``until`` is told of every cell,
     in the threads of the VMs: once it says True, what runs is let go after its
     cell, nothing more is booted, and the other cells are as if not asked for.
+    A VM that does not end soon then is stopped; its cells are not returned.
     ``rank``: cells of a lower one go first.
     """
     stop, enough = threading.Event(), _Enough(until)
@@ -107,6 +114,7 @@ def exercise_all(
             for part in _parts(study, pairs, rank)
         ]  # fmt: skip
         try:
+            _let_go(work, enough, stop)
             for future in work:
                 some_boots, some_cells = future.result()
                 boots |= {boot.id: boot for boot in some_boots}
@@ -116,6 +124,18 @@ def exercise_all(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return list(boots.values()), cells
+
+
+def _let_go(work: Collection[Future[Any]], enough: _Enough, stop: threading.Event) -> None:
+    """Waits for the parts, or for the first that fails; stops what does not end soon after enough was seen."""
+    deadline: Deadline | None = None
+    pending = set(work)
+    while pending and not any(future.done() and future.exception() for future in work):
+        if enough.reached:
+            deadline = deadline or Deadline(LET_GO)
+            if deadline.expired:
+                stop.set()
+        _, pending = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
 
 
 def not_built(study: Study, kernel: str) -> list[Cell]:
@@ -183,7 +203,12 @@ def _part(
             plugins=guest.plugins,
             why=_why(store, waiting, inputs, fresh=fresh),
         )
-        outcome = exercise.run(job, emit, stop=stop, until=enough)
+        try:
+            outcome = exercise.run(job, emit, stop=stop, until=enough)
+        except exercise.Stopped:
+            if not enough.reached:
+                raise
+            break
         boots[outcome.boot.id] = outcome.boot
         results.keep_boot(store, outcome.boot, job.workdir)
         done = {cell.job: cell for cell in outcome.cells}
@@ -218,23 +243,20 @@ def _inputs(study: Study, pair: Pair, guest: Guest, spec: plan.CellSpec) -> dict
         spec,
         image_sha256=pair.image_sha256,
         machine=pair.machine.model_dump(mode="json"),
-        qemu=[
-            guest.qemu_version,
-            *qemu_shape(exercise.machine_of(pair.machine, [spec])),
-            *(plugin.identity for plugin in guest.plugins),
-        ],
+        qemu=qemu_of(guest, exercise.machine_of(pair.machine, [spec])),
         rootfs_sha256=guest.rootfs_sha256,
         program_sha256=guest.programs[spec.program],
         study=study,
     )
 
 
-def qemu_shape(machine: Machine) -> list[str]:
-    """QEMU's command line without what differs from boot to boot: part of what a cell depends on."""
+def qemu_of(guest: Guest, machine: Machine) -> list[str]:
+    """QEMU's version, its command line without what differs from boot to boot, and its plugins."""
     none = Path("-")
-    return qemu.command_line(
+    shape = qemu.command_line(
         machine, program="", image=none, initrd=none, ram=none, swap=none, mailbox=none, log=none, qmp=none, port=0
     )
+    return [guest.qemu_version, *shape, *(plugin.identity for plugin in guest.plugins)]
 
 
 def _not_run(spec: plan.CellSpec, reason: str) -> Cell:

@@ -205,6 +205,23 @@ def test_a_recorded_cell_can_be_enough(run, vm):
     assert (vm_cell.name, "a57") in told
 
 
+def test_a_vm_that_hangs_when_another_has_enough_is_stopped(run, vm, monkeypatch):
+    monkeypatch.setattr(cells, "LET_GO", 0.1)
+    play, hanging = vm.__call__, threading.Event()
+
+    def hangs_on_a57(job, emit, *, stop, until):
+        if job.machine.id == "max":
+            assert hanging.wait(10)
+            return play(job, emit, stop=stop, until=until)
+        hanging.set()
+        assert stop.wait(10), "it was not stopped"
+        raise exercise.Stopped("given up")
+
+    monkeypatch.setattr(exercise, "run", hangs_on_a57)
+    done, _, _ = run(until=lambda cell, boot: True)
+    assert list(done) == ["v2/max/full.64k"]
+
+
 def test_who_is_told_of_cells_knows_their_boot(run, vm):
     told = []
     run(until=lambda cell, boot: told.append((cell.boot, boot.id, len(boot.needs))) or False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import study
+from pipeline.mutate import record, score
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -19,3 +20,10 @@ def test_the_study_reference_names_every_key(table):
     assert {
         key for key in keys if f"`{key}`" not in text and f"`[[{key}]]`" not in text and f"`[{key}]`" not in text
     } == set()
+
+
+def test_the_page_on_mutants_names_every_key_and_outcome():
+    text = (DOCS / "mutate.md").read_text(encoding="utf-8")
+    keys = {*record.Result.model_fields, *record.Times.model_fields, *record.Commands.model_fields}
+    keys |= {*score.Finding.model_fields, *score.Outcome}
+    assert {key for key in keys if f"`{key}`" not in text} == set()

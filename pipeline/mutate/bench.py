@@ -5,7 +5,6 @@ import itertools
 import math
 import re
 import shlex
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -103,10 +102,7 @@ class Bench:
                 study=study,
                 all_checks=self._all_checks,
                 machines=[machine.model_dump(mode="json") for machine in self._ready.machines],
-                qemu=[
-                    self._guest.qemu_version,
-                    *(word for machine in self._ready.machines for word in cells.qemu_shape(machine)),
-                ],
+                qemu=[word for machine in self._ready.machines for word in cells.qemu_of(self._guest, machine)],
                 rootfs=self._guest.rootfs_sha256,
                 programs=self._guest.programs,
             )
@@ -143,12 +139,12 @@ class Bench:
         assert job.recipe is not None
         study = _impatient(job.study, reference.cells)
         trial = Trial(self._ready.study, self._recipe.kernel.id, job.id, reference.cells, reference.boots)
-        killed = threading.Event()
+        killers: list[tuple[Cell, Boot]] = []
 
         def until(cell: Cell, boot: Boot) -> bool:
             if not self._all_checks and trial.kills(cell, boot):
-                killed.set()
-            return killed.is_set()
+                killers.append((cell, boot))
+            return bool(killers)
 
         began = time.monotonic()
         boots, observed = cells.exercise_all(
@@ -163,7 +159,10 @@ class Bench:
             until=until,
             rank=self.killers.rank,
         )
-        found = trial.score(observed, boots, whole=not killed.is_set())
+        # A VM that was slow to power off was stopped, and its cells are not among the observed.
+        boots += [boot for _, boot in killers if boot.id not in {each.id for each in boots}]
+        observed += [cell for cell, _ in killers if cell.name not in {each.name for each in observed}]
+        found = trial.score(observed, boots, whole=not killers)
         self._keep_evidence(observed, found)
         facts = kernel.facts()
         return {

@@ -21,7 +21,7 @@ def render(
     fell = {check: [result for result in results if check in _broken(result)] for check in titles}
     checks = [check for check in titles if fell[check]]
     costs = {claim.id for claim in study.claim if claim.kind == "structure"}
-    idle = [f"`{check}`" for check in titles if not fell[check] and check != "builds"]  # whose failure is no kill
+    idle = [f"`{check}`" for check in titles if not fell[check] and check not in BUILT_IN]
     lines = [
         f"# Mutants of {_md(study.title)}",
         "",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from pipeline import judge, plan
+from pipeline import contpte, judge, observation, plan
 from pipeline.judge.model import Noun
 from pipeline.mutate import mutant, score
 from pipeline.mutate.score import Finding, Outcome
@@ -151,5 +151,6 @@ def _dump(entries: Iterable[Any], *without: str) -> list[dict[str, Any]]:
 
 def _code() -> str:
     """Digest of the code that decides: another judge may decide otherwise."""
-    files = [Path(score.__file__), *sorted(Path(judge.__file__).parent.glob("*.py"))]
+    files = [Path(score.__file__), Path(observation.__file__)]
+    files += [file for room in (judge, contpte) for file in sorted(Path(room.__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

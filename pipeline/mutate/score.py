@@ -117,7 +117,7 @@ class Trial:
                     spot = Spot(self._mutant.id, finding.machine, finding.cell)
                     if whole or evidence.at(spot):
                         left_open.append(finding)
-        return Score(kills=tuple(kills), structure=tuple(structure), open=tuple(left_open))
+        return Score(kills=tuple(kills), structure=tuple(structure), open=tuple(_once(left_open)))
 
     def _finding(self, decision: Decision, row: Row, place: str) -> Finding:
         _, machine, cell = (*place.split("/", 2), "", "")[:3]
@@ -166,6 +166,17 @@ def _narrowed(study: Study, scenario: Scenario, cell: Cell) -> Study:
             ),
         }
     )
+
+
+def _once(found: Iterable[Finding]) -> Iterable[Finding]:
+    """Of findings that say the same of one cell the first: what hinders a cell hinders all of its checks.
+
+    A cost stands for costs only.
+    """
+    first: dict[tuple[str, str, str, bool], Finding] = {}
+    for each in found:
+        first.setdefault((each.machine, each.cell, each.message, each.kind == "structure"), each)
+    return first.values()
 
 
 def _decide(evidence: Evidence, kernel: Kernel) -> list[Decision]:

@@ -1,16 +1,17 @@
 """Campaigns over a fake tree and a fake guest: what is built and run, when it ends, and what is not done twice."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 
-from pipeline import housekeeping
+from pipeline import cells, exercise, housekeeping, stages
 from pipeline.errors import Exit, InfraError, UserError
 from pipeline.events import CellFinished, MutantFinished, Note, StageFinished
 from pipeline.mutate import campaign
 from pipeline.mutate.score import Outcome
-from tests.mutate.conftest import Lab
+from tests.mutate.conftest import GUEST, Lab
 
 
 def outcomes(result) -> dict[str, str]:
@@ -87,6 +88,24 @@ def test_a_mutant_ends_at_its_first_certain_kill(lab: Lab):
     result = lab.run()
     assert killers(result) == [("no-lost-write", "max", "full.64k")]
     assert lab.booted() == ["merged/max", "merged/a57", "m/max"]
+    assert result.results[0].cells == {"max": "1 of 3", "a57": "0 of 3"}
+
+
+def test_a_vm_that_is_stopped_while_it_powers_off_has_killed_all_the_same(lab: Lab, monkeypatch):
+    lab.mutant("m", "max full.64k no-lost-write")
+    monkeypatch.setattr(cells, "LET_GO", 0.0)
+    play = type(lab.vm).__call__
+
+    def slow_to_end(self, job, emit, *, stop, until):
+        outcome = play(self, job, emit, stop=stop, until=until)
+        if job.kernel == "m":
+            assert stop.wait(10)
+            raise exercise.Stopped("given up")
+        return outcome
+
+    monkeypatch.setattr(type(lab.vm), "__call__", slow_to_end)
+    result = lab.run()
+    assert killers(result) == [("no-lost-write", "max", "full.64k")]
     assert result.results[0].cells == {"max": "1 of 3", "a57": "0 of 3"}
 
 
@@ -186,8 +205,8 @@ def test_a_patch_by_another_name_and_title_is_the_same_mutant(lab: Lab):
     assert (result.results[0].name, result.results[0].title) == ("b", "two")
 
 
-@pytest.mark.parametrize("what", ["diff", "kind", "kernel", "check", "claim", "known", "machine"])
-def test_what_matters_is_tried_again(lab: Lab, what):
+@pytest.mark.parametrize("what", ["diff", "kind", "kernel", "check", "claim", "known", "machine", "qemu", "program"])
+def test_what_matters_is_tried_again(lab: Lab, what, monkeypatch):
     lab.mutant("a", "* fork.64k no-lost-write")
     lab.run()
     study = lab.study
@@ -206,6 +225,9 @@ def test_what_matters_is_tried_again(lab: Lab, what):
     elif what == "known":
         known = {"id": "k", "of": "no-lost-write", "scenarios": ["fork.*"], "explanation": "it is so"}
         lab.study = type(study).model_validate({**study.model_dump(by_alias=True), "known": [known]})
+    elif what in ("qemu", "program"):
+        change = {"qemu_version": "QEMU 11"} if what == "qemu" else {"programs": {"free": "4" * 64}}
+        monkeypatch.setattr(stages, "make_guest", lambda *args: dataclasses.replace(GUEST, **change))
     elif what == "machine":
         lab.study = study.model_copy(update={"machines": ("a57",)})
     assert not lab.run().results[0].cached

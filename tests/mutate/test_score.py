@@ -189,6 +189,14 @@ def test_what_is_undecided_is_neither_kill_nor_pass(change):
     assert found.outcome("legal") is Outcome.INCONCLUSIVE
 
 
+def test_what_hinders_a_cell_is_told_once_and_apart_for_costs():
+    found = score(max_full_64k={"outcome": Ended.LOST, "reason": "QEMU was killed"})
+    assert [(each.kind, each.machine, each.cell) for each in found.open] == [
+        ("built-in", "max", "full.64k"),
+        ("structure", "max", "full.64k"),
+    ]
+
+
 def test_a_claim_whose_counter_is_gone_is_left_open():
     blind = {"steps": [Step(name="free", mthp={"split": None})]}
     found = score(trial(study(claim=[a_claim(baseline="")])), full_64k=blind)
