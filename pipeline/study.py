@@ -120,6 +120,9 @@ class Study(Table):
     claim: tuple[Claim, ...] = ()
     known: tuple[Known, ...] = ()
     probe: tuple[Probe, ...] = ()
+    #: Whether claims are compared with a baseline. A study without one may say false: what
+    #: `candidate` says is then all there is, and another study shows that it discriminates.
+    compare: bool = True
     #: What the emulator cannot show of this study, for the report.
     limits: tuple[str, ...] = ()
     path: Path = Path()
@@ -141,6 +144,8 @@ class Study(Table):
         _unique("claim or invariant", [e.id for e in (*self.claim, *self.invariant)])
         if sum(k.role == "baseline" for k in self.kernel) > 1:
             raise ValueError('more than one kernel has role = "baseline"; keep one')
+        if not self.compare and self.baseline is not None:
+            raise ValueError(f"compare = false, but kernel {self.baseline.id} is a baseline; leave one of them out")
         judged = {e.id for e in (*self.claim, *self.invariant)} | set(BUILT_IN)
         for kernel in self.kernel:
             for name in kernel.expect.failing:

@@ -68,6 +68,7 @@ def test_a_good_study_loads_by_file_and_by_folder(tmp_path):
         ('scenarios = ["full_cover.*"]', 'scenarios = ["fullcover.*"]', 1, "matches no scenario"),
         ('failing = ["no-split"]', 'failing = ["no-splt"]', 1, "no claim or invariant"),
         ("schema = 1", "schema = 2", 1, "schema"),
+        ("schema = 1", "schema = 1\ncompare = false", 1, "is a baseline"),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(tmp_path, old, new, line, words):

@@ -108,6 +108,16 @@ def test_a_claim_is_decided_on_its_machines_only():
     assert (found.verdict, {row.cell.split("/")[1] for row in found.rows}) == ("PASS", {"a57"})
 
 
+def test_without_a_baseline_a_claim_is_open_unless_the_study_says_that_none_is_needed():
+    kernels = [{"id": "v2"}]
+    open_ = a_study(kernel=kernels)
+    assert decision(judged(open_), "v2", "no-split").reason.endswith("the study has no baseline kernel (and 3 more)")
+    alone = a_study(kernel=kernels, compare=False)
+    assert decision(judged(alone), "v2", "no-split").verdict == "PASS"
+    broken = with_cell(all_cells(alone), CELL, steps=free(split=1))
+    assert decision(judged(alone, broken), "v2", "no-split").verdict == "FAIL"
+
+
 def test_a_claim_whose_machines_never_run_its_scenarios_is_inconclusive():
     study = a_study(
         claim=[a_claim(machines=["a57"])],
