@@ -48,8 +48,11 @@ class Evidence:
         self.builds = builds
         self._planned: dict[str, list[Spot]] = {}
         self._cells: dict[Spot, list[Cell]] = defaultdict(list)
-        for cell in sorted(cells, key=lambda c: (c.name, repr(c))):
+        for cell in sorted(cells, key=lambda c: c.name):
             self._cells[spot_of(cell)].append(cell)
+        for repeats in self._cells.values():
+            if len(repeats) > 1:  # writing a cell out takes a millisecond
+                repeats.sort(key=repr)
         self._boots = {boot.id: boot for boot in sorted(boots, key=lambda b: b.id)}
 
     def planned(self, kernel: str) -> list[Spot]:

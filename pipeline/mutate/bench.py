@@ -15,15 +15,14 @@ from typing import Any
 from pipeline import cells, plan, runfolder, stages
 from pipeline.errors import InfraError
 from pipeline.events import Emit, Note
-from pipeline.judge.model import BuildFact, Verdict
-from pipeline.judge.verdict import judge
+from pipeline.judge.model import Verdict
 from pipeline.kernel import build, series
 from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.kernel.series import Series, SeriesError
 from pipeline.mutate import record, score
 from pipeline.mutate.mutant import Mutant
 from pipeline.mutate.record import Commands, Killers, Result, Times
-from pipeline.mutate.score import Outcome, Score, Trial
+from pipeline.mutate.score import Outcome, Reference, Score, Trial
 from pipeline.observation import Boot, Cell
 from pipeline.observation import Outcome as Ended
 from pipeline.stages import Options, Prepared, Recipe
@@ -50,14 +49,6 @@ class Job:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """The kernel under test as it behaves without a mutant."""
-
-    cells: list[Cell]
-    boots: list[Boot]
-
-
 class Bench:
     """What the mutants of a campaign share; the kernel under test is run when the first of them needs it."""
 
@@ -69,7 +60,7 @@ class Bench:
         self._folder, self._all_checks = folder, all_checks
         (self._recipe,) = ready.recipes
         self._start = build.Start(SLOT, self._recipe.overlay)
-        self._found: _Reference | None = None
+        self._found: Reference | None = None
         self._primed = False
 
     def versions(self) -> dict[str, str]:
@@ -135,10 +126,10 @@ class Bench:
         self.killers.add(result)
         return result
 
-    def _run(self, job: Job, kernel: KernelArtifact, reference: _Reference, times: Times) -> dict[str, object]:
+    def _run(self, job: Job, kernel: KernelArtifact, reference: Reference, times: Times) -> dict[str, object]:
         assert job.recipe is not None
-        study = _impatient(job.study, reference.cells)
-        trial = Trial(self._ready.study, self._recipe.kernel.id, job.id, reference.cells, reference.boots)
+        study = _impatient(job.study, reference.cells.values())
+        trial = Trial(reference, job.id)
         killers: list[tuple[Cell, Boot]] = []
 
         def until(cell: Cell, boot: Boot) -> bool:
@@ -177,7 +168,7 @@ class Bench:
             ),
         }
 
-    def _reference(self) -> _Reference:
+    def _reference(self) -> Reference:
         """The kernel under test without a mutant: from the store, or built and run now. Raises InfraError."""
         if self._found is None:
             kernel = stages.make(self._recipe, self._ready, self._options, self._emit)
@@ -200,20 +191,12 @@ class Bench:
                     f"{name}, the kernel under test, did not run: {why.partition(chr(10))[0]}",
                     hint=f"look at: kpv validate {shlex.quote(str(self._ready.study.path))} -k {name}",
                 )
-            self._found = _Reference(observed, boots)
-            self._tell_flaws(self._found)
+            self._found = Reference(self._ready.study, name, observed, boots)
+            for decision in self._found.decisions:
+                if decision.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+                    text = f"{name} itself: {decision.id}: {decision.verdict}: {decision.reason}"
+                    self._emit(Note(text=f"{text}; there it kills no mutant"))
         return self._found
-
-    def _tell_flaws(self, reference: _Reference) -> None:
-        """What cannot kill, since it fails or is undecided without a mutant as well."""
-        name = self._recipe.kernel.id
-        alone = score.study_of(self._ready.study, name, "no-mutant")
-        built = {name: BuildFact(ok=True)}
-        judged = judge(alone.model_copy(update={"kernel": alone.kernel[:1]}), reference.cells, reference.boots, built)
-        for decision in judged.kernels[0].decisions:
-            if decision.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-                text = f"{name} itself: {decision.id}: {decision.verdict}: {decision.reason}"
-                self._emit(Note(text=f"{text}; that kills no mutant"))
 
     def _prime(self) -> None:
         if not self._primed:

@@ -8,7 +8,7 @@ A broken structure claim is a cost, not a defect. It kills a bug that nothing el
 kill is told as one of structure; a legal variant that breaks nothing but structure claims is accepted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pipeline.judge import claims, invariants
@@ -72,51 +72,77 @@ class Score(Noun):
         return Outcome.SURVIVED if kind == "bug" else Outcome.ACCEPTED
 
 
-class Trial:
-    """Judges the cells of one mutant against those of the kernel it changes, which were observed before."""
+class Reference:
+    """The kernel under test as it was observed: what mutants are held against."""
 
-    def __init__(self, study: Study, reference: str, name: str, cells: Iterable[Cell], boots: Iterable[Boot]) -> None:
-        self.study = study_of(study, reference, name)
-        self._reference, self._mutant = self.study.kernel
-        self._cells = {(cell.machine, cell.job): cell for cell in cells if cell.kernel == reference}
-        self._boots = {boot.id: boot for boot in boots if boot.kernel == reference}
+    def __init__(self, study: Study, name: str, cells: Iterable[Cell], boots: Iterable[Boot]) -> None:
+        self.study, self.name = study, name
+        self.cells = {(cell.machine, cell.job): cell for cell in cells}
+        self.boots = {boot.id: boot for boot in boots}
+        alone = study_of(study, name, "none")
+        alone = alone.model_copy(update={"kernel": alone.kernel[:1]})
+        evidence = Evidence(alone, self.cells.values(), self.boots.values(), {name: BuildFact(ok=True)})
+        self.decisions = _decide(evidence, alone.kernel[0])
+        self._rows = _rows(self.decisions)
+
+    def verdict(self, check: str, place: str) -> Verdict:
+        """What it says of a check at a place: ``/<machine>/<cell>``, ``/<machine>``, or "".
+
+        A check that no cell of it lists has no row there: then it held if the cell went by undisturbed,
+        and what is about a whole boot if that one booted.
+        """
+        if (check, place) in self._rows:
+            return self._rows[check, place]
+        whole_boot = place.count("/") < 2
+        return self._rows.get(("boots" if whole_boot else "completes", place), Verdict.INCONCLUSIVE)
+
+
+class Trial:
+    """Judges the cells of one mutant against those of the kernel that it changes."""
+
+    def __init__(self, reference: Reference, name: str) -> None:
+        self.study = study_of(reference.study, reference.name, name)
+        self._reference = reference
+        self._mutant = self.study.kernel[-1]
         self._scenarios = {f"{s.id}.{v}": s for s in self.study.scenario for v in s.variants}
 
     def score(self, cells: Iterable[Cell], boots: Iterable[Boot], *, whole: bool = True) -> Score:
         """The score of a run; ``whole``: every cell was asked for, so what is missing is left open."""
-        return self._score(self.study, [*self._cells.values(), *cells], [*self._boots.values(), *boots], whole=whole)
+        there = self._reference
+        return self._score(self.study, [*there.cells.values(), *cells], [*there.boots.values(), *boots], whole=whole)
 
     def kills(self, cell: Cell, boot: Boot) -> tuple[Finding, ...]:
         """The certain kills that one cell shows, while its boot still runs; structure claims left out."""
-        reference = self._cells.get((cell.machine, cell.job))
-        if reference is None or cell.job not in self._scenarios:
+        there = self._reference.cells.get((cell.machine, cell.job))
+        if there is None or cell.job not in self._scenarios:
             return ()
         study = _narrowed(self.study, self._scenarios[cell.job], cell)
-        boots = [boot, *(self._boots[b] for b in [reference.boot] if b in self._boots)]
-        return self._score(study, [reference, cell], boots, whole=False).kills
+        known = self._reference.boots.get(there.boot)
+        return self._score(study, [there, cell], [boot, *([known] if known else [])], whole=False).kills
 
     def _score(self, study: Study, cells: list[Cell], boots: list[Boot], *, whole: bool) -> Score:
-        built = {kernel.id: BuildFact(ok=True) for kernel in study.kernel}
-        evidence = Evidence(study, cells, boots, built)
-        without = _rows(_decide(evidence, self._reference))
+        evidence = Evidence(study, cells, boots, {kernel.id: BuildFact(ok=True) for kernel in study.kernel})
         kills, structure, left_open = [], [], []
         for decision in _decide(evidence, self._mutant):
             for row in decision.rows:
+                if row.verdict not in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+                    continue
                 place = row.cell.removeprefix(self._mutant.id)
                 finding = self._finding(decision, row, place)
-                if row.verdict == Verdict.FAIL:
-                    there = _without(without, decision.id, place)
-                    # The judge has excused what an invariant shows there as well; of a claim it knows nothing.
-                    new = there == Verdict.FAIL and decision.kind in ("built-in", "invariant")
-                    if there == Verdict.PASS or new:
-                        (structure if decision.kind == "structure" else kills).append(finding)
-                    elif there == Verdict.INCONCLUSIVE:
-                        why = f"{finding.message}; undecided on {self._reference.id}"
-                        left_open.append(finding.model_copy(update={"message": why}))
-                elif row.verdict == Verdict.INCONCLUSIVE and _without(without, decision.id, place) == Verdict.PASS:
-                    spot = Spot(self._mutant.id, finding.machine, finding.cell)
-                    if whole or evidence.at(spot):
-                        left_open.append(finding)
+                without = self._reference.verdict(decision.id, place)
+                # The judge has excused what an invariant shows there as well; of a claim it knows nothing.
+                excused = decision.kind not in ("built-in", "invariant") and without == Verdict.FAIL
+                if row.verdict == Verdict.FAIL and without == Verdict.INCONCLUSIVE:
+                    why = f"{finding.message}; undecided on {self._reference.name}"
+                    left_open.append(finding.model_copy(update={"message": why}))
+                elif row.verdict == Verdict.FAIL and not excused:
+                    (structure if decision.kind == "structure" else kills).append(finding)
+                elif (
+                    row.verdict == Verdict.INCONCLUSIVE
+                    and without == Verdict.PASS
+                    and (whole or evidence.at(Spot(self._mutant.id, finding.machine, finding.cell)))
+                ):
+                    left_open.append(finding)
         return Score(kills=tuple(kills), structure=tuple(structure), open=tuple(_once(left_open)))
 
     def _finding(self, decision: Decision, row: Row, place: str) -> Finding:
@@ -191,15 +217,3 @@ def _rows(decisions: Iterable[Decision]) -> dict[tuple[str, str], Verdict]:
             _, slash, place = row.cell.partition("/")
             found.setdefault((decision.id, slash + place), []).append(row.verdict)
     return {at: worst(verdicts) for at, verdicts in found.items()}
-
-
-def _without(rows: Mapping[tuple[str, str], Verdict], check: str, place: str) -> Verdict:
-    """What the kernel without the mutant says at a place.
-
-    A check that no cell of it lists has no row there: then it held if the cell went by undisturbed,
-    and what is about a whole boot if that one booted.
-    """
-    if (check, place) in rows:
-        return rows[check, place]
-    whole_boot = place.count("/") < 2
-    return rows.get(("boots" if whole_boot else "completes", place), Verdict.INCONCLUSIVE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.mutate.score import Outcome, Score, Trial, study_of
+from pipeline.mutate.score import Outcome, Reference, Score, Trial, study_of
 from pipeline.observation import Boot, Cell, Check, Need, Step
 from pipeline.observation import Outcome as Ended
 from tests.judge.builders import a_boot, a_cell, a_claim, a_scenario, a_study
@@ -43,7 +43,7 @@ def boots(kernel: str, **changes) -> list[Boot]:
 
 
 def trial(the_study=None, **reference) -> Trial:
-    return Trial(the_study or study(), "merged", NAME, cells("merged", **reference), boots("merged"))
+    return Trial(Reference(the_study or study(), "merged", cells("merged", **reference), boots("merged")), NAME)
 
 
 def score(the_trial: Trial | None = None, **mutant) -> Score:
@@ -212,8 +212,7 @@ def test_what_is_undecided_without_the_mutant_too_is_not_asked_for():
 
 
 def test_a_failure_where_the_kernel_under_test_was_not_observed_is_no_certain_kill():
-    the_trial = Trial(study(), "merged", NAME, cells("merged", full_64k={"outcome": Ended.LOST}), boots("merged"))
-    found = score(the_trial, full_64k=FAILED)
+    found = score(trial(full_64k={"outcome": Ended.LOST}), full_64k=FAILED)
     assert found.kills == ()
     assert all("undecided on merged" in each.message for each in found.open if each.check == "no-lost-write")
     assert found.outcome("bug") is Outcome.INCONCLUSIVE
