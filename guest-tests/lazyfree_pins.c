@@ -222,9 +222,9 @@ static bool reclaim_held(const FIX *self)
 	region_reclaim(self, &rg, "reclaim-held");
 	if (pages_scanned())
 		return true;
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
+	kpv_step_begin(&step, "reclaim-held-all", rg.base, rg.pages * psize);
 	reclaim_write(self, rg.pages * psize, "");
-	kpv_step_end(&step, "reclaim-held-all", 0, 0);
+	kpv_step_end(&step, 0, 0);
 	region_show(&rg, "after-reclaim-held-all");
 	return pages_scanned();
 }

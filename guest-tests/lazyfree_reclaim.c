@@ -43,7 +43,7 @@ static void check_not_swapped(META *_metadata, const struct region *r, const cha
 		else
 			swapped += states[i] == 's';
 	}
-	CHECK("not-swapped", !swapped && out <= (int64_t)others,
+	CHECK("never-swapped", !swapped && out <= (int64_t)others,
 	      "%s: %zu freed pages have swap entries, %lld pages written to swap, %zu may be: %.128s",
 	      when, swapped, (long long)out, others, states);
 }
@@ -155,13 +155,13 @@ TEST_F(lazyfree, rewritten_in_part)
 
 	REGION(FOLIOS());
 	region_free(_metadata, &rg, 0, rg.pages, "free");
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
+	kpv_step_begin(&step, "write", rg.base, rg.pages * psize);
 	for (size_t i = 0; i < rg.pages; i++)
 		if (rewritten(self, i)) {
 			page_write(&rg, i, 2);
 			written++;
 		}
-	kpv_step_end(&step, "write", 0, 0);
+	kpv_step_end(&step, 0, 0);
 	kpv_param("written_pages", written);
 	check_write_cancels(_metadata, &rg);
 	region_reclaim(self, &rg, "reclaim-first");
@@ -246,9 +246,9 @@ TEST_F(lazyfree, pageout_after_free)
 	region_free(_metadata, &rg, 0, rg.pages, "free");
 	for (size_t i = 2 * self->nr; i < rg.pages; i++)
 		page_write(&rg, i, 2);
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
+	kpv_step_begin(&step, "pageout-freed", rg.base, rg.pages * psize);
 	ret = madvise(rg.base, rg.pages * psize, MADV_PAGEOUT);
-	kpv_step_end(&step, "pageout-freed", ret, errno);
+	kpv_step_end(&step, ret, errno);
 	region_show(&rg, "after-pageout-freed");
 	CHECK("return-value", ret == 0, "pageout-freed: madvise = %ld, errno %d", ret,
 	      ret ? errno : 0);
@@ -466,13 +466,13 @@ TEST_F(lazyfree, limit_without_oom)
 	NEED("cgroup_more", cgroup_make(self) && cgroup_write(self->cgroup_more, "memory.max", text),
 	     1, 0);
 	NEED("no_swap", cgroup_write(self->cgroup_more, "memory.swap.max", "0"), 1, 0);
-	kpv_step_begin(&step, kpv.drain, psize);
+	kpv_step_begin(&step, "fill-twice", kpv.drain, psize);
 	pid = fork();
 	if (!pid)
 		limited_child(self->cgroup_more, parent);
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	kpv_step_end(&step, "fill-twice", 0, 0);
+	kpv_step_end(&step, 0, 0);
 	killed = cgroup_read(self->cgroup_more, "memory.events", "oom_kill");
 	lazy = step_event("pglazyfreed");
 	NEED("child_set_up", !WIFEXITED(status) || !(WEXITSTATUS(status) & LIMITED_SETUP), 0, status);
@@ -514,9 +514,9 @@ static void under_pressure(META *_metadata, FIX *self, const char *limit)
 	used = cgroup_read(self->cgroup_more, "memory.current", "");
 	snprintf(text, sizeof(text), "%lld", (long long)used + (long long)len / 4);
 	NEED("limit", used > 0 && cgroup_write(self->cgroup_more, limit, text), 1, used);
-	kpv_step_begin(&step, rg.base, rg.pages * psize);
+	kpv_step_begin(&step, "pressure", rg.base, rg.pages * psize);
 	hog = map_folios(len);
-	kpv_step_end(&step, "pressure", hog ? 0 : -1, errno);
+	kpv_step_end(&step, hog ? 0 : -1, errno);
 	ASSERT_TRUE(hog);
 	region_show(&rg, "after-pressure");
 	cgroup_write(self->cgroup_more, limit, "max");
