@@ -30,13 +30,16 @@ def foldable(tables: Sequence[Tables], params: Mapping[str, int], *, step: str =
     contiguous block must have them folded, or mapped by block descriptors,
     before what it is about: all of them at the checkpoint MAPPED; where it has
     none, one block at least at some point up to the first step of that name.
+    Points that look at less than a folio say nothing of it.
     """
     read = [one for one in tables if not one.failure and one.view == "own"]
     if not read:
         return None
     granule = GRANULES[read[0].granule]
     block = granule.block // granule.page
-    if params.get("pages_per_folio", 0) < block:
+    folio = params.get("pages_per_folio", 0)
+    read = [one for one in read if one.bytes >= folio * granule.page]
+    if folio < block or not read:
         return None
     covered = [one.counts["folded"] * block + one.counts["block"] for one in read]
     mapped = [(one.counts["pages"], got) for one, got in zip(read, covered, strict=True) if one.at == MAPPED]
