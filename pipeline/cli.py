@@ -97,7 +97,10 @@ def mutate(
         Path | None, typer.Option("--json", help="Write a list with one object a mutant to this file.")
     ] = None,
     matrix: Annotated[
-        Path | None, typer.Option("--matrix", help="Write mutant x check as Markdown; implies --all-checks.")
+        Path | None,
+        typer.Option(
+            "--matrix", help="Write mutant x check as Markdown: all that fail with --all-checks, else the first."
+        ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where the campaign's folder is made.")] = Path("runs"),
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="VMs at once.")] = 2,
@@ -125,7 +128,7 @@ def mutate(
             found,
             _options(runs, jobs=jobs, fresh=fresh),
             emit,
-            all_checks=all_checks or matrix is not None,
+            all_checks=all_checks,
             save=lambda so_far: so_far.write(json_file=json_file, matrix_file=matrix),
         )
     ui.table(

@@ -34,13 +34,13 @@ def mutate(lab: Lab, kpv, monkeypatch: pytest.MonkeyPatch, capsys):  # noqa: F81
 def test_a_campaign_prints_a_table_and_writes_what_is_asked_for(lab: Lab, mutate):
     lab.mutant("a", "* full.64k no-lost-write")
     lab.mutant("b", "* full.64k cost", kind="legal")
-    code, said, table = mutate("--json", "out/m.json", "--matrix", "out/m.md", "-j", "1")
+    code, said, table = mutate("--json", "out/m.json", "--matrix", "out/m.md", "--all-checks", "-j", "1")
     assert code == Exit.PASS
     assert table[0] == "Mutants of merged: A demonstration"
     assert table[1].startswith("a bug killed no-lost-write max/full.64k and 1 more")
     assert [each["outcome"] for each in json.loads(Path("out/m.json").read_text())] == ["killed", "accepted"]
     assert "| `a` | ● |" in Path("out/m.md").read_text()
-    assert len(lab.vm.jobs) == 6, "the matrix wants all checks"
+    assert len(lab.vm.jobs) == 6, "all checks are wanted"
     assert "mutant a (bug) in" in said and "killed by no-lost-write" in said
     assert "kernel under test: merged" in said
 
