@@ -192,10 +192,12 @@ class Bench:
                     hint=f"look at: kpv validate {shlex.quote(str(self._ready.study.path))} -k {name}",
                 )
             self._found = Reference(self._ready.study, name, observed, boots)
+            flaws: dict[str, list[str]] = {}
             for decision in self._found.decisions:
                 if decision.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-                    text = f"{name} itself: {decision.id}: {decision.verdict}: {decision.reason}"
-                    self._emit(Note(text=f"{text}; there it kills no mutant"))
+                    flaws.setdefault(f"{decision.verdict}: {decision.reason}", []).append(decision.id)
+            for reason, checks in flaws.items():
+                self._emit(Note(text=f"{name} itself, where no mutant can be killed: {', '.join(checks)}: {reason}"))
         return self._found
 
     def _prime(self) -> None:

@@ -136,7 +136,7 @@ def test_what_fails_without_the_mutant_ends_and_kills_nothing(lab: Lab):
     assert {cell for _, _, cell in killers(result)} == {"fork.64k"}
     assert outcomes(result)["n"] == "survived"
     (note,) = [event.text for event in lab.of(Note) if "merged itself" in event.text]
-    assert "no-lost-write: FAIL" in note and "there it kills no mutant" in note
+    assert "where no mutant can be killed: no-lost-write: FAIL: merged/max/full.64k" in note
 
 
 def test_a_kernel_under_test_that_does_not_run_is_no_campaign(lab: Lab):
