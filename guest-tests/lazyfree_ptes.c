@@ -245,7 +245,12 @@ TEST_F(lazyfree, written_then_unfolded)
 	region_finish(_metadata, self, &rg);
 }
 
-/* Forked after the write. Kills: a dirty bit lost in write-protecting, on either side. */
+/*
+ * Forked after the write; then either writes a neighbour of the written page,
+ * in a block that is dirty elsewhere. Kills: a dirty bit lost in
+ * write-protecting, on either side; a fault that takes its entry for changed as
+ * long as another of the block is dirty, and starts over for ever.
+ */
 TEST_F(lazyfree, written_then_forked)
 {
 	struct child_reply reply;
@@ -253,6 +258,10 @@ TEST_F(lazyfree, written_then_forked)
 	REGION(2);
 	free_and_write(_metadata, self);
 	CHILD_START();
+	for (size_t i = self->nr / 2 + 1; self->nr >= 4 && i < rg.pages; i += self->nr) {
+		page_write(&rg, i, 3);
+		CHILD_DO(CHILD_WRITE, i - 2, 1, 4);
+	}
 	RECLAIM();
 	reply = child_ask(CHILD_VERIFY_CLASS, 0, rg.pages, 0);
 	CHECK("no-lost-write", !reply.wrong, "child: %zd of %zu pages wrong, first is page %zu",
