@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include "../kselftest_harness.h"
 #include "lazyfree_child.h"
+#include "lazyfree_fault.h"
 
 #define NEED_BLOCKS() NEED("block_per_folio", self->nr >= cont_ptes(), cont_ptes(), self->nr)
 
@@ -61,9 +62,11 @@ TEST_F(lazyfree, fold_one_page_used)
 }
 
 /*
- * Two inner pages of each folio's first block are made read-only and writable
- * again before the free, and two of its last block after it: permission of a
- * part changes, so its block must not stay folded.
+ * Two inner pages of each folio's first block are made read-only before the
+ * free, and two of its last block after it: permission of a part changes, so
+ * its block must not stay folded. While they are so, the last page of the block
+ * is write-protected and back, and so set anew: if the entries were alike, the
+ * block would be folded again. Kills: folding without a look at permissions.
  */
 TEST_F(lazyfree, fold_part_protected)
 {
@@ -77,7 +80,9 @@ TEST_F(lazyfree, fold_part_protected)
 		kpv_step_begin(&step, "protect", rg.base, rg.pages * psize);
 		ASSERT_EQ(0, mprotect(at, len, PROT_READ));
 		kpv_step_end(&step, 0, 0);
+		ASSERT_TRUE(region_unfold(&rg, f * self->nr + cont_ptes() - 1));
 		region_show(&rg, "protected");
+		check_readonly(_metadata, &rg, f * self->nr + 3, 2);
 		ASSERT_EQ(0, mprotect(at, len, PROT_READ | PROT_WRITE));
 	}
 	region_free(_metadata, &rg, 0, rg.pages, "free");
