@@ -47,10 +47,10 @@ struct race_flags {
 	int done;		/* the round that the other side is through with */
 	int reclaimed;		/* the round whose pages were reclaimed */
 	int pause, paused, quit;
-	int wrong;		/* children that found pages wrong */
-	size_t wrong_page;	/* the last such page, its class and its first word */
-	int wrong_class;
-	uint64_t wrong_word;
+	int wrong;		/* children that found pages wrong, or died */
+	int status;		/* of the first of them */
+	size_t bad;		/* the first page that it found wrong, */
+	uint64_t word[2];	/* with its first and its last word */
 };
 
 static struct race {
@@ -767,6 +767,41 @@ TEST_F(lazyfree, race_collapse)
 
 /* ---- in the background ---- */
 
+/* In a child: count a page that is not right, and say what is there. */
+static int judge_in_child(size_t page)
+{
+	const uint64_t *words = page_words(&rg, page);
+
+	if (page_right_at_last(page))
+		return 0;
+	race.flags->bad = page;
+	race.flags->word[0] = words[0];
+	race.flags->word[1] = words[psize / sizeof(*words) - 1];
+	return 1;
+}
+
+/* In its parent: wait for a child that found nothing wrong. */
+static void child_ended(pid_t pid)
+{
+	int status = -1;
+
+	if (pid <= 0 || (waitpid(pid, &status, 0) == pid && !status))
+		return;
+	if (!race.flags->wrong)
+		race.flags->status = status;
+	set(&race.flags->wrong, race.flags->wrong + 1);
+}
+
+static void check_children(META *_metadata)
+{
+	const struct race_flags *flags = race.flags;
+
+	CHECK("sharer-data-kept", !flags->wrong,
+	      "%d children, the first with status 0x%x, page %zu, class %d, words 0x%llx 0x%llx, in %d rounds",
+	      flags->wrong, flags->status, flags->bad, rg.class[flags->bad],
+	      (unsigned long long)flags->word[0], (unsigned long long)flags->word[1], seen.rounds);
+}
+
 /* What a child sees of the region at any moment at which it is not being filled. */
 static int fork_look(int phase_before)
 {
@@ -785,12 +820,7 @@ static int fork_look(int phase_before)
 			continue;
 		rg.gen[i] = 1;
 		rg.class[i] = freed ? PAGE_FREED : PAGE_KEPT;
-		if (!page_right_at_last(i)) {
-			wrong++;
-			race.flags->wrong_page = i;
-			race.flags->wrong_class = rg.class[i];
-			race.flags->wrong_word = *page_words(&rg, i);
-		}
+		wrong += judge_in_child(i);
 		/* A copy of its own, that nobody else must see. */
 		if (i % 5 == 0)
 			page_store(&rg, i, 7);
@@ -798,15 +828,14 @@ static int fork_look(int phase_before)
 	return wrong;
 }
 
-static void fork_off(struct race *r)
+static void fork_off(struct race *r KPV_UNUSED)
 {
-	int status, before = get(&phase);
+	int before = get(&phase);
 	pid_t pid = fork();
 
 	if (!pid)
 		_exit(fork_look(before) ? 1 : 0);
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && status)
-		set(&r->flags->wrong, r->flags->wrong + 1);
+	child_ended(pid);
 }
 
 TEST_F(lazyfree, race_fork)
@@ -815,10 +844,7 @@ TEST_F(lazyfree, race_fork)
 	race_on_wholes(self);
 	race.shared = true;
 	RACE(fork_off, IN_BACKGROUND);
-	CHECK("sharer-data-kept", !race.flags->wrong,
-	      "%d of %lld children saw pages wrong, the last is page %zu of class %d: %#llx",
-	      race.flags->wrong, (long long)race.disturbed, race.flags->wrong_page,
-	      race.flags->wrong_class, (unsigned long long)race.flags->wrong_word);
+	check_children(_metadata);
 	race_accounting(_metadata, self);
 }
 
@@ -882,7 +908,7 @@ static int sharer_life(int round)
 	setup_pin(1);
 	do
 		for (size_t i = 0; i < rg.pages; i++)
-			wrong += !page_right(&rg, i);
+			wrong += judge_in_child(i);
 	while (!wrong && get(&race.flags->freed) != round);
 	page_write(&rg, nr / 2, 3);
 	madvise(rg.base + nr * psize, nr * psize, MADV_FREE);
@@ -892,13 +918,12 @@ static int sharer_life(int round)
 	/* The parent reclaims now. */
 	spin_for(&race.flags->reclaimed, round);
 	for (size_t i = 0; i < rg.pages; i++)
-		wrong += !page_right(&rg, i);
+		wrong += judge_in_child(i);
 	return wrong;
 }
 
 static void sharer_round(int round)
 {
-	int status = -1;
 	pid_t pid;
 
 	refill();
@@ -922,8 +947,7 @@ static void sharer_round(int round)
 	set(&race.flags->reclaimed, round);
 	if (seen.stuck)
 		kill(pid, SIGKILL);
-	if (waitpid(pid, &status, 0) != pid || status)
-		race.flags->wrong++;
+	child_ended(pid);
 }
 
 TEST_F(lazyfree, race_sharer)
@@ -935,7 +959,7 @@ TEST_F(lazyfree, race_sharer)
 	race.shared = true;
 	rounds(sharer_round);
 	RACE_JUDGE();
-	CHECK("sharer-data-kept", !race.flags->wrong, "wrong in the child in round %d", seen.rounds);
+	check_children(_metadata);
 	race_accounting(_metadata, self);
 }
 

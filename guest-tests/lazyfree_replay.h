@@ -325,7 +325,11 @@ static inline int64_t region_kib(const char *addr, size_t nr, enum kpv_smaps_ind
 	return smaps[which];
 }
 
-/* Unmap the first slots of REGION_SLOT each; whether no large folio is left of them. */
+/*
+ * Unmap the first slots of REGION_SLOT each; whether no large folio is left of
+ * them. One that was on its way to a disk is, until it is there, and in the
+ * swap cache until reclaim meets it.
+ */
 static inline bool accounting_kept(const FIX *self, size_t slots, char *why, size_t size)
 {
 	int64_t mthp[KPV_NR_MTHP];
@@ -334,6 +338,13 @@ static inline bool accounting_kept(const FIX *self, size_t slots, char *why, siz
 	munmap((char *)REGION_BASE, slots * REGION_SLOT);
 	kpv_drain();
 	kpv_read_mthp(mthp);
+	for (int try = 0; try < 100 && mthp[anon] > self->anon_before; try++) {
+		if (try)
+			usleep(1000);
+		if (meminfo_kib("SwapCached:") > 0)
+			reclaim_write(self, MAX_PAGES * psize, "");
+		kpv_read_mthp(mthp);
+	}
 	snprintf(why, size, "nr_anon %lld -> %lld, nr_anon_partially_mapped %lld -> %lld",
 		 (long long)self->anon_before, (long long)mthp[anon],
 		 (long long)self->partial_before, (long long)mthp[partial]);

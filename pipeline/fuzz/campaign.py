@@ -46,9 +46,9 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class FuzzSpec(CellSpec):
-    """A cell of a campaign: ``function`` of the program, with a seed of its own. ``scenario`` is unique in a boot."""
+    """A cell of a campaign: scenario ``base`` with a seed of its own; ``scenario`` is unique in a boot."""
 
-    function: str
+    base: str
     env: tuple[tuple[str, str], ...]
     seed: int
     sequences: int
@@ -58,13 +58,12 @@ class FuzzSpec(CellSpec):
         return False  # each cell has an environment of its own
 
     @property
-    def argv(self) -> tuple[str, ...]:
-        words = (f"{name}={value}" for name, value in self.env)
-        return ("/bin/busybox", "env", *words, f"/kpv/bin/{self.program}", "-r", self.test)
+    def test(self) -> str:
+        return f"{self.fixture}.{self.variant}.{self.base}"
 
     @property
-    def test(self) -> str:
-        return f"{self.fixture}.{self.variant}.{self.function}"
+    def argv(self) -> tuple[str, ...]:
+        return ("/bin/busybox", "env", *(f"{name}={value}" for name, value in self.env), *super().argv)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Tried:
 
     kernel: str
     machine: str
-    test: str
+    scenario: str
     variant: str
     seed: int
     first: int
@@ -89,7 +88,7 @@ class Tried:
         """A failure for a person: what, where, and how to have it again."""
         assert self.failure is not None
         lines = [
-            f"{self.kernel}/{self.machine}/{self.test}.{self.variant}: {self.failure.what}: {self.failure.detail}",
+            f"{self.kernel}/{self.machine}/{self.scenario}.{self.variant}: {self.failure.what}: {self.failure.detail}",
             f"  seed {self.seed}, sequence {'unknown' if self.failure.sequence is None else self.failure.sequence}",
         ]
         if self.failure.shrunk:
@@ -249,7 +248,7 @@ def _spec(spec: CellSpec, wanted: Plan, seed: int, sequences: int) -> FuzzSpec:
         fixture=spec.fixture,
         timeout=spec.timeout,
         cpus=spec.cpus,
-        function=spec.scenario,
+        base=spec.scenario,
         env=tuple(env.items()),
         seed=seed,
         sequences=sequences,
@@ -261,7 +260,7 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
     test_file = ""
     if failure is not None:
         emit(Finding(subject=cell.name, what=f"{failure.what}: {failure.detail}"))
-        stem = f"{spec.kernel}-{spec.machine}-{spec.function}-{spec.variant}-{spec.seed}"
+        stem = f"{spec.kernel}-{spec.machine}-{spec.base}-{spec.variant}-{spec.seed}"
         home = folder / "failures"
         home.mkdir(exist_ok=True)
         (home / f"{stem}.log").write_text(cell.ktap, encoding="utf-8", errors="backslashreplace")
@@ -271,7 +270,7 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
     return Tried(
         kernel=spec.kernel,
         machine=spec.machine,
-        test=spec.function,
+        scenario=spec.base,
         variant=spec.variant,
         seed=spec.seed,
         first=wanted.first,

@@ -127,7 +127,7 @@ def test_a_campaign_without_failure_passes_and_is_recorded(played):
 
 def test_a_failure_ends_that_machine_and_leaves_its_test_and_log(played):
     def fails(spec: campaign.FuzzSpec) -> Cell | None:
-        if (spec.machine, spec.variant, spec.function) != ("max", "64k", "random"):
+        if (spec.machine, spec.variant, spec.base) != ("max", "64k", "random"):
             return None
         ktap = '# found: KPV_OPS="a"\n# shrunk: KPV_OPS="b"\n# | int x;\n'
         checks = [Check(name="old-or-zero", ok=False, detail="page 1")]

@@ -101,7 +101,7 @@ def test_the_printed_test_fails_on_that_kernel_and_passes_on_the_sound_one(
 def test_the_shrunk_line_fails_again(found: campaign.Result, mutated: Study, session_options: Options):
     one = found.failures[0]
     wanted = campaign.Plan(seed=1, ops=one.failure.shrunk)
-    again = campaign.run(mutated, wanted, session_options, discard, scenarios=(f"{one.test}.{one.variant}",))
+    again = campaign.run(mutated, wanted, session_options, discard, scenarios=(f"{one.scenario}.{one.variant}",))
     assert [tried.failure.what for tried in again.failures] == [one.failure.what]
 
 
