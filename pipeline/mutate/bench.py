@@ -29,8 +29,8 @@ from pipeline.stages import Options, Prepared, Recipe
 from pipeline.study import Study
 from pipeline.suite import Scenario
 
-#: Slot of the builds: it keeps the objects of the kernel under test.
-SLOT = "mutants"
+#: Slot of the builds: it keeps the objects of the kernel under test. No kernel of a study can have this id.
+SLOT = "_mutants"
 #: A cell of a mutant has this many times as long as it takes without the mutant, and never less than the seconds
 #: below: a hang is told sooner than by the scenario's own limit, which is for a host under load.
 PATIENCE_TIMES, PATIENCE_SECONDS = 20, 5
@@ -61,6 +61,7 @@ class Bench:
         (self._recipe,) = ready.recipes
         self._start = build.Start(SLOT, self._recipe.overlay)
         self._found: Reference | None = None
+        self._image = ""
         self._primed = False
 
     def versions(self) -> dict[str, str]:
@@ -156,7 +157,9 @@ class Bench:
         found = trial.score(observed, boots, whole=not killers)
         self._keep_evidence(observed, found)
         facts = kernel.facts()
+        same = facts["image_sha256"] == self._image
         return {
+            "reason": f"its kernel is that of {self._recipe.kernel.id} to the byte" if same else "",
             "outcome": found.outcome(job.mutant.kind),
             **_told(found, job.mutant),
             "cells": _counts(study, job.id, observed),
@@ -174,7 +177,7 @@ class Bench:
             kernel = stages.make(self._recipe, self._ready, self._options, self._emit)
             if isinstance(kernel, BuildError):
                 raise kernel
-            name = self._recipe.kernel.id
+            name, self._image = self._recipe.kernel.id, kernel.facts()["image_sha256"]
             boots, observed = cells.exercise_all(
                 self._ready.study,
                 stages.pairs(self._ready, {name: kernel}),

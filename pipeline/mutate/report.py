@@ -40,7 +40,8 @@ def line(result: Result) -> str:
             return "legal and accepted" + (f"; structure differs: {differs}" if differs else "")
         case Outcome.INCONCLUSIVE:
             return one_line(f"inconclusive: {_first(result.inconclusive)}")
-    return f"survived: {', '.join(f'{ran} cells on {machine}' for machine, ran in result.cells.items())}"
+    cells = ", ".join(f"{ran} cells on {machine}" for machine, ran in result.cells.items())
+    return f"survived: {cells}{'; ' + result.reason if result.reason else ''}"
 
 
 def summary(results: Sequence[Result]) -> list[str]:

@@ -164,7 +164,7 @@ class Lab:
 def quick_build(recipe, ready, options, emit, *, start=None) -> KernelArtifact | BuildError:
     """Plays stages.make: an Image is the sources one after the other, and ``#error`` in them an error."""
     sources = [recipe.overlay.files.get(name) or (ready.source.path / name).read_bytes() for name in PLACE]
-    sources += [data for name, data in recipe.overlay.files.items() if name not in PLACE and data is not None]
+    sources += [data for name, data in recipe.overlay.files.items() if name not in PLACE and name.endswith(".c")]
     log = options.cache / "build.log"
     log.parent.mkdir(exist_ok=True)
     log.write_text("$ make Image\n")

@@ -11,6 +11,7 @@ from pipeline.errors import Exit, InfraError, UserError
 from pipeline.events import CellFinished, MutantFinished, Note, StageFinished
 from pipeline.mutate import campaign
 from pipeline.mutate.score import Outcome
+from tests.kernel.conftest import make_patch
 from tests.mutate.conftest import GUEST, Lab
 
 
@@ -302,6 +303,14 @@ def test_each_mutant_compiles_what_it_changes_and_nothing_of_the_one_before(slow
     }
     assert {"mutant", "kernel", "cell", "build"} <= found
     assert not any(each.cached for each in lab.run().results)
+
+
+def test_a_mutant_that_changes_nothing_compiled_says_so(lab: Lab):
+    lab.mutant("m", file="mm/madvise.c")
+    lab.write("n", "Mutant: bug\n---\n" + make_patch(lab.bench.linux, {"mm/notes.txt": ("", "more\n")}))
+    result = lab.run()
+    assert [each.reason for each in result.results] == ["", "its kernel is that of merged to the byte"]
+    assert [event.text.partition("; ")[2] for event in lab.of(MutantFinished)][1] == result.results[1].reason
 
 
 def test_names_that_are_no_ids_and_names_alike_do_not_meet(lab: Lab):
