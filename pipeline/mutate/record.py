@@ -44,8 +44,8 @@ class Result(Noun):
     ``kernel``: the kernel under test, which it changes. ``killed_by``: the certain kills seen; of
     a legal variant, what rejects it. ``structure``: structure claims that a legal variant breaks.
     ``inconclusive``: what was left undecided. ``reason``: why there is no kernel, or that
-    it is no other one. ``cells``: how many were observed on each machine, of how many. ``image_sha256``: of its kernel's Image.
-    ``cached``: a recorded result, with the times of then.
+    it is no other one. ``cells``: how many were observed on each machine, of how many.
+    ``image_sha256``: of its kernel's Image. ``cached``: a recorded result, with the times of then.
     """
 
     file: str
