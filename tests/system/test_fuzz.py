@@ -78,9 +78,12 @@ def test_a_missing_flush_is_found_and_shrunk_to_what_it_takes(found: campaign.Re
     """A page written, freed, and written again at once through the translation that was not flushed."""
     assert found.exit_code is Exit.FAIL
     assert {one.failure.what for one in found.failures} <= {"no-lost-write", "write-cancels-lazyfree"}
-    for one in found.failures:
-        ops = [word.partition(":")[0] for word in one.failure.shrunk.split()]
-        assert len(ops) <= 8, one.failure.shrunk
+    # One that did not fail again, by what stood in the TLB before it, is told without.
+    shrunk = [one.failure.shrunk for one in found.failures if one.failure.shrunk]
+    assert shrunk
+    for line in shrunk:
+        ops = [word.partition(":")[0] for word in line.split()]
+        assert len(ops) <= 8, line
         assert {"free", "free-on"} & set(ops)
 
 
@@ -99,7 +102,7 @@ def test_the_printed_test_fails_on_that_kernel_and_passes_on_the_sound_one(
 
 
 def test_the_shrunk_line_fails_again(found: campaign.Result, mutated: Study, session_options: Options):
-    one = found.failures[0]
+    one = next(one for one in found.failures if one.failure.shrunk)
     wanted = campaign.Plan(seed=1, ops=one.failure.shrunk)
     again = campaign.run(mutated, wanted, session_options, discard, scenarios=(f"{one.scenario}.{one.variant}",))
     assert [tried.failure.what for tried in again.failures] == [one.failure.what]
