@@ -53,8 +53,8 @@ static void check_unsplit(META *_metadata, const struct region *r, size_t first,
 	for (size_t i = first; i < first + nr; i++)
 		large += states[i] == 'A';
 	CHECK("unsplit-untouched", large == nr,
-	      "%zu of %zu pages of the folio at page %zu are as they were: %.128s", large, nr, first,
-	      states);
+	      "%zu of %zu pages of the folio at page %zu are as they were: %.128s", large, nr,
+	      first, states);
 }
 
 /* No page of the region is lazyfree that was not freed. */

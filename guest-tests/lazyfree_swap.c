@@ -14,7 +14,7 @@
 #include "../kselftest_harness.h"
 #include "lazyfree_child.h"
 
-/* SWAP_SLOTS_CACHE_SIZE: slots of order 0 that a CPU keeps to itself, to give out and given back each. */
+/* SWAP_SLOTS_CACHE_SIZE: slots that a CPU keeps to itself, as many to give out as were given back. */
 #define SWAP_SLOTS_KEPT 64
 
 FIXTURE_VARIANT_ADD(lazyfree, 4k_disk) { .bytes = 4096, .swap = KPV_SWAP_DISK };
@@ -35,7 +35,7 @@ static bool written_back(const struct region *r)
 	return false;
 }
 
-/* Pages of the region that are present or in the swap cache, which mincore() tells of swap entries. */
+/* Pages that are present or, which mincore() tells of swap entries, in the swap cache. */
 static size_t in_memory(const struct region *r)
 {
 	static unsigned char in[MAX_PAGES];
@@ -190,7 +190,7 @@ TEST_F(lazyfree, entries_partial_evicted)
  */
 TEST_F(lazyfree, entries_mixed)
 {
-	size_t nr = self->nr, kinds[4] = {};
+	size_t nr = self->nr, swapped, small, zero;
 
 	NEED_PARTS();
 	REGION(4);
@@ -208,11 +208,12 @@ TEST_F(lazyfree, entries_mixed)
 	}
 	ASSERT_EQ(0, madvise(rg.base, 2 * nr * psize, MADV_HUGEPAGE));
 	NEED("vmas", region_vmas(&rg) == 1, 1, region_vmas(&rg));
-	for (size_t k = 0; k < 4; k++)
-		kinds[k] = count_states(region_states(&rg), (const char *[]){ "s", "a", ".", "z" }[k]);
-	NEED("swap_entries", kinds[0] == nr / 2 + nr, nr / 2 + nr, kinds[0]);
-	NEED("small_folios", kinds[1] == nr / 2, nr / 2, kinds[1]);
-	NEED("zero_page", kinds[3] == nr / 2, nr / 2, kinds[3]);
+	swapped = count_states(region_states(&rg), "s");
+	small = count_states(region_states(&rg), "a");
+	zero = count_states(region_states(&rg), "z");
+	NEED("swap_entries", swapped == nr / 2 + nr, nr / 2 + nr, swapped);
+	NEED("small_folios", small == nr / 2, nr / 2, small);
+	NEED("zero_page", zero == nr / 2, nr / 2, zero);
 	kpv_param("freed_pages", nr / 2 + nr);
 	region_free(_metadata, &rg, 0, 3 * nr, "free");
 	check_entries(_metadata, &rg, nr);
@@ -296,7 +297,7 @@ TEST_F(lazyfree, counts_return)
 	CHECK("accounting", distance(status_kib("VmSwap:"), vmswap) <= rss &&
 	      distance(status_kib("RssAnon:"), anon) <= rss &&
 	      kpv_swaps_read().used_kib - used <= slots,
-	      "after %zu rounds: RssAnon %lld -> %lld, VmSwap %lld -> %lld, swap used %lld -> %lld KiB",
+	      "%zu rounds: RssAnon %lld -> %lld, VmSwap %lld -> %lld, swap used %lld -> %lld KiB",
 	      rounds, (long long)anon, (long long)status_kib("RssAnon:"), (long long)vmswap,
 	      (long long)status_kib("VmSwap:"), (long long)used,
 	      (long long)kpv_swaps_read().used_kib);
