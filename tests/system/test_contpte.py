@@ -141,7 +141,7 @@ def test_folding_what_differs_in_permission_only_is_told_by_a_write_that_goes_th
     assert reading(found, "protected").counts["writable"] == 32
 
 
-@pytest.mark.parametrize("variant", ["pgtable-fold-at-any-entry", "contpte-unfold-by-end"])
+@pytest.mark.parametrize("variant", ["contpte-clear-unfolds", "contpte-unfold-by-end"])
 def test_a_legal_variant_breaks_no_rule(with_patches, bench, variant):
     study = with_patches(MUTANTS / f"legal-{variant}.patch", verdict="PASS")
     result = bench.validate(plan.narrow(study, kernels=("mutant",), machines=("max",), scenarios=("fold_*", "mixed_*")))
