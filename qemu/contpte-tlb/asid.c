@@ -6,7 +6,10 @@
 #include "model.h"
 #include "report.h"
 
-/* Whose translations a CPU may hold under an ASID; void when the CPU's whole TLB was invalidated since. */
+/*
+ * Whose translations a CPU may hold under an ASID; void when the CPU's whole TLB was
+ * invalidated since.
+ */
 struct holder {
 	uint64_t serial;
 	uint64_t flushes;
@@ -51,7 +54,8 @@ void asid_flush(struct model *model, unsigned int cpu, const struct tlbi *tlbi, 
 		else if (holders[i])
 			holders[i][asid].serial = 0;
 		for (struct mm *mm = tables->mms; mm; mm = mm->next)
-			if (mm != tables->active[i] && (tlbi->scope == TLBI_ALL || mm->asid == asid))
+			if (mm != tables->active[i] &&
+			    (tlbi->scope == TLBI_ALL || mm->asid == asid))
 				mm->cpus &= ~(1ULL << i);
 	}
 	/* Those that run go on to fill TLBs. */

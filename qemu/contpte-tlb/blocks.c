@@ -68,12 +68,13 @@ void blocks_store(struct model *model, struct table *table, unsigned int index, 
 }
 
 /* Fields that all entries of a block have alike, but for access flag and dirty state. */
-#define BLOCK_FIELDS	(DESC_ATTR_INDEX | DESC_USER | DESC_READONLY | DESC_SH | DESC_NG | DESC_DBM | \
-			 DESC_PXN | DESC_UXN)
+#define BLOCK_FIELDS	(DESC_ATTR_INDEX | DESC_USER | DESC_READONLY | DESC_SH | DESC_NG | \
+			 DESC_DBM | DESC_PXN | DESC_UXN)
 
 /* What is wrong with entry i of a block, by itself and beside entry 0; NULL: nothing. */
 static const char *entry_fault(const struct regime *regime, unsigned int level,
-			       const uint64_t *desc, unsigned int i, unsigned int n, const char **rule)
+			       const uint64_t *desc, unsigned int i, unsigned int n,
+			       const char **rule)
 {
 	uint64_t bytes = level_bytes(regime, level), base = leaf_address(regime, desc[0], level);
 	uint64_t differs = (desc[i] ^ desc[0]) & BLOCK_FIELDS;
@@ -93,13 +94,15 @@ static const char *entry_fault(const struct regime *regime, unsigned int level,
 	if (differs == DESC_READONLY && (desc[0] & DESC_DBM)) {
 		/* Software keeps the dirty state, and has to keep it in all entries alike. */
 		*rule = "partial-update";
-		return "entries of the block differ in AP[2]: a core may fault again by another entry";
+		return "entries of the block differ in AP[2]: "
+		       "a core may fault again by another entry";
 	}
 	if (differs)
 		return "entries of the block differ in permissions or attributes";
 	if (!regime->hardware_af && ((desc[i] ^ desc[0]) & DESC_AF)) {
 		*rule = "partial-update";
-		return "entries of the block differ in the access flag: a core may fault again by another entry";
+		return "entries of the block differ in the access flag: "
+		       "a core may fault again by another entry";
 	}
 	return NULL;
 }
@@ -109,7 +112,8 @@ static void audit(struct model *model, const struct touched *touched)
 	const struct regime *regime = &model->tables.regime;
 	const struct table *table = touched->table;
 	unsigned int n = cont_entries(regime, table->level), first = touched->block * n, cont = 0;
-	uint64_t va = table_va(&model->tables, table, first), bytes = level_bytes(regime, table->level);
+	uint64_t va = table_va(&model->tables, table, first);
+	uint64_t bytes = level_bytes(regime, table->level);
 	struct block *block = &table->blocks[touched->block];
 	uint64_t desc[128];
 

@@ -77,12 +77,12 @@ static enum insn_kind memory_kind(uint32_t insn)
 	switch (op) {
 	case 0x08: /* exclusive, ordered, CAS */
 		if (size == 3 && !o2 && !load)
-			return INSN_UPDATE;			/* STXR, STXP and their release forms */
+			return INSN_UPDATE;	/* STXR, STXP, and those with release */
 		if (size == 3 && o2 && o1)
-			return INSN_UPDATE;			/* CAS */
+			return INSN_UPDATE;	/* CAS */
 		if (size == 1 && !o2 && o1)
-			return INSN_UPDATE;			/* CASP of two 64-bit registers */
-		return size == 3 && o2 && !load ? INSN_STORE : INSN_OTHER;	/* STLR, STLLR */
+			return INSN_UPDATE;	/* CASP of two 64-bit registers */
+		return size == 3 && o2 && !load ? INSN_STORE : INSN_OTHER; /* STLR, STLLR */
 	case 0x19: /* STLUR */
 		return size == 3 && !field(insn, 23, 21) ? INSN_STORE : INSN_OTHER;
 	case 0x28: case 0x29: /* pairs: STNP, STP */
@@ -91,9 +91,9 @@ static enum insn_kind memory_kind(uint32_t insn)
 		if (size != 3)
 			return INSN_OTHER;
 		if (o1 && !field(insn, 11, 10))
-			return INSN_UPDATE;			/* LDADD ... SWP of FEAT_LSE */
+			return INSN_UPDATE;	/* LDADD ... SWP of FEAT_LSE */
 		if (o1 && field(insn, 11, 10) != 2)
-			return INSN_OTHER;			/* LDRAA */
+			return INSN_OTHER;	/* LDRAA */
 		return field(insn, 23, 22) ? INSN_OTHER : INSN_STORE;
 	case 0x39: /* one register, unsigned offset */
 		return size == 3 && !field(insn, 23, 22) ? INSN_STORE : INSN_OTHER;
@@ -167,7 +167,10 @@ struct dsb decode_dsb(uint32_t insn)
 	return dsb;
 }
 
-/* TG of an operand (and the upper half of a single VA's TTL) by page size: 01 4K, 10 16K, 11 64K. */
+/*
+ * TG of an operand (and the upper half of a single VA's TTL) by page size: 01 4K, 10
+ * 16K, 11 64K.
+ */
 static unsigned int granule_field(unsigned int page_shift)
 {
 	return page_shift / 2 - 5;
@@ -184,11 +187,11 @@ struct tlbi_target tlbi_target(const struct tlbi *tlbi, uint64_t operand, unsign
 		tg = field(operand, 47, 46);
 		level = field(operand, 38, 37);
 		target.va = sign_extend(field(operand, 36, 0) << page_shift, 37 + page_shift);
-		target.bytes = (field(operand, 43, 39) + 1) << (5 * field(operand, 45, 44) + 1) << page_shift;
+		target.bytes = (field(operand, 43, 39) + 1)
+			       << (5 * field(operand, 45, 44) + 1) << page_shift;
 		if (level)
 			target.level = level;
-		if (tg != granule_field(page_shift))
-			target.bytes = 0;
+		target.other_granule = tg != granule_field(page_shift);
 		return target;
 	}
 	tg = field(operand, 47, 46);
@@ -198,7 +201,6 @@ struct tlbi_target tlbi_target(const struct tlbi *tlbi, uint64_t operand, unsign
 	/* TTL 00xx is no hint, neither is level 0; FEAT_TTL's pages of TLBI VAE1 have the table. */
 	if (tg && level)
 		target.level = level;
-	if (tg && tg != granule_field(page_shift))
-		target.bytes = 0;
+	target.other_granule = tg && tg != granule_field(page_shift);
 	return target;
 }

@@ -47,8 +47,9 @@ struct tlbi {
 struct tlbi_target {
 	uint16_t asid;
 	uint64_t va;		/* sign-extended */
-	uint64_t bytes;		/* 0: nothing is named that has to go, see tlbi_target() */
+	uint64_t bytes;		/* 0: all addresses */
 	int8_t level;		/* hinted leaf level, -1: any */
+	bool other_granule;	/* the operand is for another granule: no invalidation is promised */
 };
 
 struct dsb {
@@ -69,11 +70,7 @@ static inline unsigned int decode_rt(uint32_t insn)
 struct tlbi decode_tlbi(uint32_t insn);
 struct dsb decode_dsb(uint32_t insn);
 
-/*
- * What a TLBI by VA with this operand names, for a translation granule of
- * 1 << page_shift bytes. "bytes" is 0 if the operand's TG field is another
- * granule: then no invalidation is promised.
- */
+/* What a TLBI with this operand names, for a translation granule of 1 << page_shift bytes. */
 struct tlbi_target tlbi_target(const struct tlbi *tlbi, uint64_t operand, unsigned int page_shift);
 
 #endif /* KPV_TLB_DECODE_H */

@@ -36,7 +36,8 @@ const char *reach_init(struct reach *reach, const char *core)
 		for (int i = 0; i < REACH_LEVELS; i++)
 			if (!geometry_read(&core, &reach->custom.level[i]) ||
 			    *core++ != (i == REACH_LEVELS - 1 ? '\0' : '+'))
-				return "expected a35, a53, a57, a76, or ENTRIES[/WAYS]+ENTRIES[/WAYS] of two levels";
+				return "expected a35, a53, a57, a76, or two levels, "
+				       "ENTRIES[/WAYS]+ENTRIES[/WAYS]";
 		reach->core = &reach->custom;
 	}
 	return NULL;
@@ -58,7 +59,8 @@ static struct reach_entry *set_of(struct reach *reach, unsigned int cpu, unsigne
 static void insert(struct reach *reach, unsigned int cpu, unsigned int model, unsigned int level,
 		   struct reach_entry entry)
 {
-	struct reach_entry *set = set_of(reach, cpu, model, level, entry.va, entry.bytes), *victim = set;
+	struct reach_entry *set = set_of(reach, cpu, model, level, entry.va, entry.bytes);
+	struct reach_entry *victim = set;
 
 	for (unsigned int i = 0; i < reach->core->level[level].ways; i++) {
 		if (!set[i].bytes) {
@@ -81,7 +83,8 @@ static struct reach_entry *find(struct reach *reach, const struct regime *regime
 	/* An entry's size picks its set: look for each size that there is. */
 	for (unsigned int l = LAST_LEVEL; l > 0 && l >= regime->start_level; l--) {
 		for (unsigned int step = 0; step < 2; step++) {
-			uint64_t bytes = level_bytes(regime, l) * (step ? cont_entries(regime, l) : 1);
+			uint64_t bytes = level_bytes(regime, l) *
+					 (step ? cont_entries(regime, l) : 1);
 			struct reach_entry *set = set_of(reach, cpu, model, level, va, bytes);
 
 			for (unsigned int i = 0; i < geometry->ways; i++)
@@ -123,9 +126,7 @@ void reach_fill(struct reach *reach, unsigned int cpu, unsigned int model, uint1
 void reach_tlbi(struct reach *reach, unsigned int cpu, const struct tlbi *tlbi,
 		const struct tlbi_target *target)
 {
-	struct tlbi_target any = *target;
-
-	any.level = -1;		/* entries do not keep the level; hints are the rules' business */
+	/* Entries do not keep their level; what a hint lacks is for the rules. */
 	for (unsigned int c = 0; c < MAX_VCPUS; c++) {
 		if (!reach->used[c] || (tlbi->domain == DOMAIN_LOCAL && c != cpu))
 			continue;
@@ -135,8 +136,8 @@ void reach_tlbi(struct reach *reach, unsigned int cpu, const struct tlbi *tlbi,
 
 				for (unsigned int i = 0; i < reach->core->level[level].entries; i++)
 					if (entries[i].bytes &&
-					    tlbi_names(tlbi, &any, entries[i].asid, false,
-						       entries[i].va, entries[i].bytes, LAST_LEVEL))
+					    tlbi_names(tlbi, target, entries[i].asid, false,
+						       entries[i].va, entries[i].bytes, LAST_LEVEL, true))
 						entries[i].bytes = 0;
 			}
 		}

@@ -43,7 +43,10 @@ struct reach {
 
 /* "a57", or "48,1280/5": entries[/ways] of each level; returns NULL or what is wrong with it. */
 const char *reach_init(struct reach *reach, const char *core);
-/* The level that holds the page of va, REACH_LEVELS if none; it is in the first level from then on. */
+/*
+ * The level that holds the page of va, REACH_LEVELS if none; it is in the first
+ * level from then on.
+ */
 unsigned int reach_look_up(struct reach *reach, const struct regime *regime, unsigned int cpu,
 			   unsigned int model, uint16_t asid, uint64_t va);
 void reach_fill(struct reach *reach, unsigned int cpu, unsigned int model, uint16_t asid,

@@ -22,7 +22,7 @@ const char *regime_read(struct regime *regime, uint64_t tcr)
 	if (tcr & TCR_EPD0)
 		return "TCR_EL1.EPD0 is set: there is no lower VA range";
 	if (tcr & TCR_DS)
-		return "TCR_EL1.DS is set: 52-bit descriptors are not modelled (use lpa2=off or 48-bit addresses)";
+		return "TCR_EL1.DS is set: descriptors of 52 bits are not modelled (use lpa2=off)";
 	*regime = (struct regime) {
 		.page_shift = shifts[TCR_TG0(tcr)],
 		.va_bits = 64 - TCR_T0SZ(tcr),
@@ -38,7 +38,8 @@ const char *regime_read(struct regime *regime, uint64_t tcr)
 		return "virtual addresses of more than 48 bits are not modelled";
 	if (regime->va_bits < 25)
 		return "TCR_EL1.T0SZ is beyond what the architecture allows";
-	levels = (regime->va_bits - regime->page_shift + regime_stride(regime) - 1) / regime_stride(regime);
+	levels = (regime->va_bits - regime->page_shift + regime_stride(regime) - 1) /
+		 regime_stride(regime);
 	regime->start_level = LAST_LEVEL + 1 - levels;
 	return NULL;
 }

@@ -101,7 +101,10 @@ static inline bool desc_is_leaf(uint64_t desc, unsigned int level)
 	return level == LAST_LEVEL ? (desc & 3) == 3 : (desc & 3) == 1;
 }
 
-/* Where a page, a block or a next-level table is: bits 47:page_shift. PAs of more than 48 bits are not made here. */
+/*
+ * Where a page, a block or a next-level table is: bits 47:page_shift. PAs of more
+ * than 48 bits are not made here.
+ */
 static inline uint64_t desc_address(const struct regime *regime, uint64_t desc)
 {
 	return desc & 0xffffffffffffULL & -(1ULL << regime->page_shift);

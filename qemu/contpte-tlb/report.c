@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "report.h"
 
-/* A rule that breaks does so thousands of times: of one store instruction, this many a test are written out. */
+/*
+ * A rule that breaks does so thousands of times: of one store instruction, this many
+ * a test are written out.
+ */
 #define SAME_FINDINGS	8
 #define KINDS		256
 
@@ -108,7 +111,8 @@ static void counters(const struct model *model, const struct span *span)
 	count[COUNT_ISB] = model->barriers.isb - span->barriers.isb;
 	fputs(",\"counters\":{", out);
 	for (int i = 0; i < NR_COUNTERS; i++)
-		fprintf(out, "%s\"%s\":%llu", i ? "," : "", counter_names[i], (unsigned long long)count[i]);
+		fprintf(out, "%s\"%s\":%llu", i ? "," : "", counter_names[i],
+			(unsigned long long)count[i]);
 	fputc('}', out);
 }
 

@@ -15,13 +15,18 @@ static const char *lacks(const struct stale *stale)
 		return "DSB ISHST between the store and the TLBI";
 	case STALE_PARTLY:
 		return "TLBI for the inner shareable domain: other CPUs may hold the translation";
+	case STALE_HINTED:
+		return "TLBI that hints at the entry's own level and granule, or at none";
 	case STALE_ISSUED:
 		return "DSB ISH after the TLBI";
 	}
 	return "";
 }
 
-/* A page whose contiguous bit changed, and nothing else, is the same to hardware that does not use the bit. */
+/*
+ * A page whose contiguous bit changed, and nothing else, is the same to hardware
+ * that does not use the bit.
+ */
 static const char *hardware_of(unsigned int changes, const struct stale *stale)
 {
 	if (changes == CHANGE_SIZE)
@@ -60,9 +65,13 @@ static const char *describe(unsigned int changes)
 static unsigned int conflicts(const struct model *model, uint64_t old, uint64_t new,
 			      unsigned int level)
 {
-	unsigned int changes = leaf_changes(&model->tables.regime, old, new, level) & CHANGE_CONFLICT;
+	unsigned int changes;
 
-	/* FEAT_BBM, level 1 and up: a change of size alone needs no invalid descriptor in between. */
+	changes = leaf_changes(&model->tables.regime, old, new, level) & CHANGE_CONFLICT;
+	/*
+	 * FEAT_BBM, level 1 and up: a change of size alone needs no invalid descriptor in
+	 * between.
+	 */
 	return model->bbm_level ? changes & ~CHANGE_SIZE : changes;
 }
 
@@ -92,7 +101,8 @@ static void check_overlap(struct model *model, struct table *table, unsigned int
 {
 	const struct regime *regime = &model->tables.regime;
 	unsigned int n = cont_entries(regime, table->level), first = index - index % n;
-	uint64_t va = table_va(&model->tables, table, index), bytes = level_bytes(regime, table->level);
+	uint64_t va = table_va(&model->tables, table, index);
+	uint64_t bytes = level_bytes(regime, table->level);
 	struct mm *mm = table->mm;
 
 	if (!mm->nr_stale || model->bbm_level)
@@ -102,7 +112,10 @@ static void check_overlap(struct model *model, struct table *table, unsigned int
 
 		if (i == index || !stale || stale->told || !((stale->old ^ now) & DESC_CONT))
 			continue;
-		/* What covered the whole block is gone; what covers single pages of it is not in the way. */
+		/*
+		 * What covered the whole block is gone; what covers single pages of it is not in
+		 * the way.
+		 */
 		if ((stale->old & DESC_CONT) && stale->block_hit)
 			continue;
 		stale->told = true;
@@ -144,7 +157,8 @@ static void check_new(struct model *model, struct table *table, unsigned int ind
 	changes = stale && !stale->told ? conflicts(model, stale->old, now, table->level) : 0;
 	if (changes) {
 		stale->told = true;
-		tell(model, "break-before-make", table, index, stale->old, now, changes, stale, where);
+		tell(model, "break-before-make", table, index, stale->old, now, changes, stale,
+		     where);
 		return;
 	}
 	check_overlap(model, table, index, now, where);
@@ -156,14 +170,21 @@ static void note_loss(struct model *model, struct table *table, unsigned int ind
 {
 	const struct regime *regime = &model->tables.regime;
 	uint64_t va = table_va(&model->tables, table, index);
+	unsigned int changes;
 
 	/* The copy does not show what hardware has marked dirty since. */
 	if (!exact && regime->hardware_dirty && (was & DESC_DBM))
 		was &= ~DESC_READONLY;
-	if (!leaf_changes(regime, was, now, table->level))
-		return;
-	stale_add(table->mm, table, index, va, table->level, was, where);
-	count(model, COUNT_TIGHTENED, table->mm->serial, va, level_bytes(regime, table->level));
+	changes = leaf_changes(regime, was, now, table->level);
+	/*
+	 * An entry that was made old: nothing caches it now, but what was cached before may
+	 * be there still.
+	 */
+	if (changes || !leaf_cacheable(regime, now))
+		stale_add(table->mm, table, index, va, table->level, was, where);
+	if (changes)
+		count(model, COUNT_TIGHTENED, table->mm->serial, va,
+		      level_bytes(regime, table->level));
 }
 
 void rules_store(struct model *model, struct table *table, unsigned int index, uint64_t now,
@@ -187,8 +208,10 @@ void rules_store(struct model *model, struct table *table, unsigned int index, u
 	if (cached)
 		note_loss(model, table, index, was, exact, now, where);
 	stale = table_stale(table, index);
-	if (stale && leaf && !leaf_changes(regime, stale->old, now, table->level))
-		stale_remove(mm, stale);	/* what may be cached is what the tables say again */
+	/* What may be cached is what the tables say again. */
+	if (stale && leaf && leaf_cacheable(regime, now) &&
+	    !leaf_changes(regime, stale->old, now, table->level))
+		stale_remove(mm, stale);
 	if (table->blocks)
 		blocks_store(model, table, index, was, now, where);
 	if (desc_is_table(now, table->level)) {
@@ -197,7 +220,10 @@ void rules_store(struct model *model, struct table *table, unsigned int index, u
 		if (!table->child[index])
 			table_learn(&model->tables, table, index);
 	}
-	/* The last table of a process that is gone: nobody will use its ASID before it is flushed. */
+	/*
+	 * The last table of a process that is gone: nobody will use its ASID before it is
+	 * flushed.
+	 */
 	if (!mm->root->present)
 		mm_drop(&model->tables, mm);
 }
@@ -221,7 +247,8 @@ void rules_tlbi(struct model *model, unsigned int cpu, uint64_t pc, const struct
 		bytes = target.bytes;
 		count(model, tlbi->range ? COUNT_TLBI_RANGE : COUNT_TLBI_VA, serial, va, bytes);
 	} else {
-		count(model, tlbi->scope == TLBI_ASID ? COUNT_TLBI_ASID : COUNT_TLBI_ALL, serial, 0, 0);
+		count(model, tlbi->scope == TLBI_ASID ? COUNT_TLBI_ASID : COUNT_TLBI_ALL, serial,
+		      0, 0);
 	}
 	count(model, COUNT_TLBI, serial, va, bytes);
 	if (tlbi->domain == DOMAIN_LOCAL)
@@ -237,6 +264,18 @@ void rules_dsb(struct model *model, unsigned int cpu, const struct dsb *dsb)
 		stale_dsb(&model->tables, cpu, dsb);
 }
 
+static const char *rule_of(const struct stale *stale)
+{
+	switch (stale_state(stale)) {
+	case STALE_ISSUED:
+		return "tlbi-not-completed";
+	case STALE_EARLY:
+		return "tlbi-before-store";
+	default:
+		return "unflushed";
+	}
+}
+
 /* What this task took away and did not have flushed, of whatever address space. */
 static void check_unflushed(struct model *model, struct mm *mm, uint64_t task)
 {
@@ -247,30 +286,32 @@ static void check_unflushed(struct model *model, struct mm *mm, uint64_t task)
 		unsigned int changes = CHANGE_VALID;
 		struct walk walk;
 
-		if (stale->where.task != task)
+		if (stale->quiet || stale->where.task != task)
 			continue;
 		if (!tables_walk(tables, mm->root->pa, stale->va, &walk)) {
 			model->failed_walks++;
 			continue;
 		}
 		if (walk.level == stale->level)
-			changes = leaf_changes(&tables->regime, stale->old, walk.desc, stale->level);
-		if (changes)
-			report_finding(model, &(struct finding) {
-				.rule = stale_state(stale) == STALE_ISSUED ? "tlbi-not-completed"
-					: stale_state(stale) == STALE_EARLY ? "tlbi-before-store"
-					: "unflushed",
-				.hardware = hardware_of(changes, stale),
-				.missing = lacks(stale),
-				.detail = describe(changes),
-				.asid = mm->asid,
-				.level = stale->level,
-				.va = stale->va,
-				.old = stale->old,
-				.new = walk.desc,
-				.tlbi_pc = stale->tlbi_pc,
-				.where = stale->where,
-			});
+			changes = leaf_changes(&tables->regime, stale->old, walk.desc,
+					       stale->level);
+		if (!changes) {
+			stale_quiet(stale);
+			continue;
+		}
+		report_finding(model, &(struct finding) {
+			.rule = rule_of(stale),
+			.hardware = hardware_of(changes, stale),
+			.missing = lacks(stale),
+			.detail = describe(changes),
+			.asid = mm->asid,
+			.level = stale->level,
+			.va = stale->va,
+			.old = stale->old,
+			.new = walk.desc,
+			.tlbi_pc = stale->tlbi_pc,
+			.where = stale->where,
+		});
 		stale_remove(mm, stale);
 	}
 }

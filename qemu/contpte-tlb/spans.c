@@ -30,11 +30,13 @@ void access_look_up(struct model *model, unsigned int cpu, uint64_t va)
 		return;
 	count(model, COUNT_ACCESSES, serial, va, 1);
 	for (unsigned int hardware = 0; hardware < REACH_MODELS; hardware++) {
-		unsigned int level = reach_look_up(&model->reach, regime, cpu, hardware, vcpu->asid, va);
+		unsigned int level;
 		uint64_t bytes;
 
+		level = reach_look_up(&model->reach, regime, cpu, hardware, vcpu->asid, va);
 		if (level < REACH_LEVELS) {
-			count(model, (hardware ? COUNT_HITS_B : COUNT_HITS_A) + level, serial, va, 1);
+			count(model, (hardware ? COUNT_HITS_B : COUNT_HITS_A) + level, serial, va,
+			      1);
 			continue;
 		}
 		count(model, hardware ? COUNT_WALKS_B : COUNT_WALKS_A, serial, va, 1);

@@ -23,7 +23,10 @@ unsigned int leaf_changes(const struct regime *regime, uint64_t old, uint64_t ne
 		changes |= CHANGE_SIZE;
 	if ((old ^ new) & (DESC_ATTR_INDEX | DESC_SH | DESC_NG))
 		changes |= CHANGE_ATTR;
-	/* With DBM set, a cached entry that is writable keeps a write from marking the new one dirty. */
+	/*
+	 * With DBM set, a cached entry that is writable keeps a write from marking the new
+	 * one dirty.
+	 */
 	if (new & ~old & DESC_READONLY)
 		changes |= CHANGE_WRITE;
 	if (new & ~old & (DESC_UXN | DESC_PXN))
@@ -39,7 +42,24 @@ enum stale_state stale_state(const struct stale *stale)
 		return STALE_ISSUED;
 	if (stale->partly)
 		return STALE_PARTLY;
-	return stale->early ? STALE_EARLY : STALE_UNFLUSHED;
+	if (stale->early)
+		return STALE_EARLY;
+	return stale->hinted ? STALE_HINTED : STALE_UNFLUSHED;
+}
+
+void stale_quiet(struct stale *stale)
+{
+	if (!stale->quiet)
+		nr_records--;
+	stale->quiet = stale->seen = stale->seen_local = true;
+}
+
+/* Somebody has to look out for it again. */
+static void rouse(struct stale *stale)
+{
+	if (stale->quiet)
+		nr_records++;
+	stale->quiet = false;
 }
 
 struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, uint64_t va,
@@ -48,6 +68,7 @@ struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, 
 	struct stale *stale = table_stale(table, index);
 
 	if (stale) {
+		rouse(stale);
 		/* What either lets: writable, executable, for users. */
 		uint64_t tight = DESC_READONLY | DESC_UXN | DESC_PXN;
 
@@ -77,6 +98,7 @@ void stale_remove(struct mm *mm, struct stale *stale)
 {
 	struct stale *last = &mm->stale[--mm->nr_stale];
 
+	rouse(stale);
 	if (stale->table)
 		stale->table->stale[stale->index] = 0;
 	if (stale != last) {
@@ -94,16 +116,19 @@ void stale_clear(struct mm *mm)
 }
 
 bool tlbi_names(const struct tlbi *tlbi, const struct tlbi_target *target, uint16_t asid,
-		bool global, uint64_t va, uint64_t bytes, unsigned int level)
+		bool global, uint64_t va, uint64_t bytes, unsigned int level, bool any_hint)
 {
 	if (tlbi->scope == TLBI_ALL)
 		return true;
-	/* Entries of global pages have no ASID: by VA they go whatever the ASID, by ASID they stay. */
+	/*
+	 * Entries of global pages have no ASID: by VA they go whatever the ASID, by ASID
+	 * they stay.
+	 */
 	if (tlbi->scope == TLBI_ASID)
 		return !global && target->asid == asid;
 	if (tlbi->scope == TLBI_VA && !global && target->asid != asid)
 		return false;
-	if (target->level >= 0 && target->level != level)
+	if (!any_hint && (target->other_granule || (target->level >= 0 && target->level != level)))
 		return false;
 	return target->va < va + bytes && va < target->va + target->bytes;
 }
@@ -119,7 +144,11 @@ static void hit(struct stale *stale, unsigned int cpu, uint64_t pc, const struct
 		stale->early |= !stale->seen;
 		return;
 	}
-	/* A record follows one TLBI at a time; two halves by two CPUs are not how a kernel does it. */
+	rouse(stale);
+	/*
+	 * A record follows one TLBI at a time; two halves by two CPUs are not how a kernel
+	 * does it.
+	 */
 	stale->issued = reach & stale->cpus;
 	stale->partly = stale->issued != stale->cpus;
 	stale->tlbi_cpu = cpu;
@@ -138,12 +167,16 @@ void stale_tlbi(struct tables *tables, unsigned int cpu, uint64_t pc, const stru
 			uint64_t bytes = level_bytes(regime, stale->level);
 			bool global = !(stale->old & DESC_NG);
 
-			if (tlbi_names(tlbi, target, mm->asid, global, stale->va, bytes, stale->level)) {
+			if (tlbi_names(tlbi, target, mm->asid, global, stale->va, bytes, stale->level, false)) {
 				hit(stale, cpu, pc, tlbi);
+			} else if (tlbi_names(tlbi, target, mm->asid, global, stale->va, bytes, stale->level,
+					      true)) {
+				stale->hinted = true;
+				stale->tlbi_pc = pc;
 			} else if ((stale->old & DESC_CONT) && stale->seen) {
 				bytes *= cont_entries(regime, stale->level);
 				stale->block_hit |= tlbi_names(tlbi, target, mm->asid, global,
-							       stale->va & -bytes, bytes, stale->level);
+							       stale->va & -bytes, bytes, stale->level, false);
 			}
 		}
 	}

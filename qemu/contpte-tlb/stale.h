@@ -45,7 +45,9 @@ struct stale {
 	bool seen;		/* to those of the inner shareable domain */
 	bool early;		/* a TLBI came before that */
 	bool partly;		/* a TLBI reached only some of "cpus" */
+	bool hinted;		/* a TLBI of its address hinted at another level or granule */
 	bool told;		/* a finding was made of a store over it */
+	bool quiet;		/* lets no more than the tables do: waits for a TLBI, or a conflict */
 	bool block_hit;		/* a TLBI named another page of its contiguous block, not this one */
 };
 
@@ -69,6 +71,7 @@ enum stale_state {
 	STALE_UNFLUSHED,	/* no TLBI named it */
 	STALE_EARLY,		/* one did, before the store could be seen by table walkers */
 	STALE_PARTLY,		/* one did, but not for all CPUs that may hold it */
+	STALE_HINTED,		/* one did, with a hint of another level or granule */
 	STALE_ISSUED,		/* one did, and no DSB has completed it */
 };
 enum stale_state stale_state(const struct stale *stale);
@@ -86,11 +89,21 @@ void stale_tlbi(struct tables *tables, unsigned int cpu, uint64_t pc, const stru
 		const struct tlbi_target *target);
 void stale_dsb(struct tables *tables, unsigned int cpu, const struct dsb *dsb);
 
-/* Whether a TLBI names this leaf of an mm. */
+/*
+ * Whether a TLBI names this leaf of an mm. With "any_hint" whatever the operand
+ * says of level and granule.
+ */
 bool tlbi_names(const struct tlbi *tlbi, const struct tlbi_target *target, uint16_t asid,
-		bool global, uint64_t va, uint64_t bytes, unsigned int level);
+		bool global, uint64_t va, uint64_t bytes, unsigned int level, bool any_hint);
 
-/* Records of all mms. */
+/*
+ * The task went back to EL0, and the record lets no more than the tables do: only
+ * another output address would conflict with it. Nobody need look out for it; by
+ * the time that a TLBI names it the store can be seen.
+ */
+void stale_quiet(struct stale *stale);
+
+/* Records of all mms that are not quiet. */
 uint64_t stale_count(void);
 
 #endif /* KPV_TLB_STALE_H */

@@ -33,7 +33,8 @@ static void page_link(struct tables *tables, struct table *table)
 	table->page_next = tables->by_page[page];
 	for (; page <= last; page++) {
 		tables->by_page[page] = table;
-		__atomic_fetch_or(&tables->tracked[page >> 6], 1ULL << (page & 63), __ATOMIC_RELAXED);
+		__atomic_fetch_or(&tables->tracked[page >> 6], 1ULL << (page & 63),
+				  __ATOMIC_RELAXED);
 	}
 	tables->nr_tables++;
 }
@@ -99,8 +100,10 @@ static void blocks_count(const struct tables *tables, struct table *table)
 	for (unsigned int b = 0; b < table->nr / n; b++) {
 		struct block *block = &table->blocks[b];
 
-		if (block->valid == n)
-			block->shape = block->cont == n ? SHAPE_FOLDED : block->cont ? SHAPE_NONE : SHAPE_SINGLE;
+		if (block->valid == n && !block->cont)
+			block->shape = SHAPE_SINGLE;
+		else if (block->cont == n)
+			block->shape = SHAPE_FOLDED;
 	}
 }
 
@@ -117,7 +120,10 @@ static void table_free(struct tables *tables, struct table *table)
 	free(table);
 }
 
-/* Whether RAM still has what made this a table; a first-level table has nothing that points to it there. */
+/*
+ * Whether RAM still has what made this a table; a first-level table has nothing that
+ * points to it there.
+ */
 static bool still_linked(const struct tables *tables, const struct table *table)
 {
 	uint64_t desc;
@@ -198,7 +204,8 @@ static void table_leave(struct tables *tables, struct table *table, const struct
 		if (table->child[i])
 			table_leave(tables, table->child[i], where);
 	for (unsigned int i = 0; i < table->nr; i++)
-		if (desc_is_leaf(table->desc[i], table->level) && leaf_cacheable(regime, table->desc[i]))
+		if (desc_is_leaf(table->desc[i], table->level) &&
+		    leaf_cacheable(regime, table->desc[i]))
 			stale_add(table->mm, table, i, table_va(tables, table, i), table->level,
 				  table->desc[i], where);
 	for (uint32_t i = 0; table->stale && i < table->mm->nr_stale; i++)
@@ -286,7 +293,10 @@ bool tables_walk(const struct tables *tables, uint64_t root, uint64_t va, struct
 	}
 }
 
-/* Whether a store was missed: what RAM has is not what the copy has, nor what hardware makes of it. */
+/*
+ * Whether a store was missed: what RAM has is not what the copy has, nor what
+ * hardware makes of it.
+ */
 static bool differs(const struct regime *regime, uint64_t seen, uint64_t ram, unsigned int level)
 {
 	uint64_t changed = seen ^ ram;

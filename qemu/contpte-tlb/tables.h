@@ -69,14 +69,14 @@ struct tables {
 	struct mm *mms;
 	struct mm *active[MAX_VCPUS];	/* whose tables a CPU had at its last return to EL0 */
 	struct table **by_page;	/* per 4 KiB of RAM */
-	uint64_t *tracked;	/* the same as a bitmap: what every store of the kernel is looked up in */
+	uint64_t *tracked;	/* the same as a bitmap, in which every store is looked up */
 	uint64_t nr_pages;
 	uint64_t serial;
 	uint64_t nr_tables;
 	uint64_t nr_touched;	/* of all mms */
 	uint64_t shared;	/* tables in two trees: not tracked in the second */
 	uint64_t unreadable;	/* descriptors that lead out of RAM */
-	uint64_t lost;		/* trees given up because a table of theirs had become something else */
+	uint64_t lost;		/* trees given up: a table of theirs had become something else */
 };
 
 bool tables_init(struct tables *tables);
@@ -100,7 +100,10 @@ void mm_drop(struct tables *tables, struct mm *mm);
 
 /* Read the table that entry slot of parent has come to point to. */
 struct table *table_learn(struct tables *tables, struct table *parent, unsigned int slot);
-/* Entry slot of parent no longer leads to a table; its leaves become stale as by the store "where". */
+/*
+ * Entry slot of parent no longer leads to a table; its leaves become stale as by the
+ * store "where".
+ */
 void table_unlink(struct tables *tables, struct table *parent, unsigned int slot,
 		  const struct where *where);
 
@@ -112,7 +115,9 @@ static inline uint64_t table_va(const struct tables *tables, const struct table 
 
 static inline struct stale *table_stale(const struct table *table, unsigned int index)
 {
-	return table->stale && table->stale[index] ? &table->mm->stale[table->stale[index] - 1] : NULL;
+	if (!table->stale || !table->stale[index])
+		return NULL;
+	return &table->mm->stale[table->stale[index] - 1];
 }
 
 /* What a walk for va ends at now, in RAM. False: the walk meets a descriptor that is no RAM. */

@@ -36,7 +36,8 @@ static void map_ram(u64 va, u64 *root, u64 (*next)[ENTRIES])
 		table = *next;
 	}
 	for (u64 at = 0; at < RAM_BYTES; at += 1UL << SHIFT(RAM_LEVEL))
-		table[(va + at) >> SHIFT(RAM_LEVEL) & (ENTRIES - 1)] = (RAM + at) | VALID | SH_INNER | AF;
+		table[(va + at) >> SHIFT(RAM_LEVEL) & (ENTRIES - 1)] =
+			(RAM + at) | VALID | SH_INNER | AF;
 }
 
 void early_tables(void)
@@ -86,11 +87,14 @@ struct space space_make(void)
 {
 	static u64 text, memory, asid = 1;
 	struct space space = { .asid = asid++ };
-	u64 *table;
+	u64 *table, *next;
 
 	if (!text) {
 		text = bytes_alloc(PAGE, PAGE);
-		/* All spaces map the same memory: nothing is written to it. Twice what is mapped, for cases that map more. */
+		/*
+		 * All spaces map the same memory: nothing is written to it. Twice what is mapped,
+		 * for cases that map more.
+		 */
 		memory = bytes_alloc(2 * DATA_PAGES * PAGE, DATA_PAGES * PAGE);
 		for (char *from = user_start, *to = VA(text); from < user_end;)
 			*to++ = *from++;
@@ -99,20 +103,23 @@ struct space space_make(void)
 	space.memory = memory;
 	space.root = table = table_alloc();
 	for (int level = START_LEVEL; level < 2; level++) {
-		u64 *next = table_alloc();
-
+		next = table_alloc();
 		table[0] = PA(next) | VALID | TABLE;
 		table = next;
 	}
 	space.section = table;
 	space.page = table_alloc();
 	table[USER_DATA / SECTION] = PA(space.page) | VALID | TABLE;
-	table[USER_TEXT / SECTION] = PA(table_alloc()) | VALID | TABLE;
-	((u64 *)VA(table[USER_TEXT / SECTION] & -PAGE & ~0UL >> 16))[0] = text | LEAF | USER | RO | SH_INNER | AF | NG | PXN;
+	next = table_alloc();
+	next[0] = text | LEAF | USER | RO | SH_INNER | AF | NG | PXN;
+	table[USER_TEXT / SECTION] = PA(next) | VALID | TABLE;
 	return space;
 }
 
-/* As cpu_do_switch_mm() of Linux: the ASID first, with no tables; the case's first stores are seen thereafter. */
+/*
+ * As cpu_do_switch_mm() of Linux: the ASID first, with no tables; the case's first
+ * stores are seen thereafter.
+ */
 void space_use(const struct space *space)
 {
 	asm volatile("msr ttbr0_el1, %0; isb" :: "r" (PA(empty)));
@@ -247,10 +254,16 @@ void kmain(u64 cpu)
 		space = space_make();
 		space_map(&space, test->prot);
 		space_use(&space);
-		/* The model is armed by the first of these, and reads the tables at the next return to EL0. */
+		/*
+		 * The model is armed by the first of these, and reads the tables at the next return
+		 * to EL0.
+		 */
 		mark(KPV_MARK_TEST_BEGIN, hash);
 		user_nothing();
-		/* A store that is right whatever the case is about: of a test without any, the self-test says so. */
+		/*
+		 * A store that is right whatever the case is about: of a test without any, the
+		 * self-test says so.
+		 */
 		put(&space.page[DATA_PAGES], (space.memory + DATA_PAGES * PAGE) | DATA);
 		mark(KPV_MARK_STEP_BEGIN, hash);
 		task_use(1);

@@ -47,7 +47,10 @@ typedef uint64_t u64;
 #define USER_TEXT	SECTION
 #define USER_DATA	(2 * SECTION)
 
-/* An address space: text at USER_TEXT, DATA_PAGES pages from USER_DATA on, in one last-level table. */
+/*
+ * An address space: text at USER_TEXT, DATA_PAGES pages from USER_DATA on, in one
+ * last-level table.
+ */
 #define DATA_PAGES	(4 * N)
 struct space {
 	u64 asid;
@@ -117,13 +120,15 @@ static inline u64 put_swap(u64 *entry, u64 desc)
 {
 	u64 old;
 
-	asm volatile(".arch armv8.1-a\n	swpal %2, %0, [%1]" : "=&r" (old) : "r" (entry), "r" (desc) : "memory");
+	asm volatile(".arch armv8.1-a\n	swpal %2, %0, [%1]"
+		     : "=&r" (old) : "r" (entry), "r" (desc) : "memory");
 	return old;
 }
 
 static inline u64 put_compare(u64 *entry, u64 expected, u64 desc)
 {
-	asm volatile(".arch armv8.1-a\n	casal %0, %2, [%1]" : "+r" (expected) : "r" (entry), "r" (desc) : "memory");
+	asm volatile(".arch armv8.1-a\n	casal %0, %2, [%1]"
+		     : "+r" (expected) : "r" (entry), "r" (desc) : "memory");
 	return expected;
 }
 
@@ -145,10 +150,13 @@ static inline u64 by_va_level(const struct space *space, u64 va, u64 granule, u6
 	return by_va(space, va) | granule << 46 | level << 44;
 }
 
-/* (num + 1) * 2 pages */
-static inline u64 by_range(const struct space *space, u64 va, u64 granule, u64 num, u64 level)
+/* An even number of pages up to 64, or a multiple of 64: (NUM + 1) << (5 * SCALE + 1). */
+static inline u64 by_range(const struct space *space, u64 va, u64 granule, u64 pages, u64 level)
 {
-	return space->asid << 48 | granule << 46 | num << 39 | level << 37 | (va >> PAGE_SHIFT & 0x1fffffffffUL);
+	u64 scale = pages > 64, num = (pages >> (5 * scale + 1)) - 1;
+
+	return space->asid << 48 | granule << 46 | scale << 44 | num << 39 | level << 37 |
+	       (va >> PAGE_SHIFT & 0x1fffffffffUL);
 }
 
 /* A case runs in an address space that is mapped as "prot" says, in a task of its own. */

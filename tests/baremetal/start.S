@@ -25,7 +25,10 @@ entry:
 	br	x3
 	.ltorg
 
-/* void to_el0(struct task *task, u64 pc, u64 x0..x3): keeps the kernel's registers, and comes back at the next SVC. */
+/*
+ * void to_el0(struct task *task, u64 pc, u64 x0..x3): keeps the kernel's registers,
+ * and comes back at the next SVC.
+ */
 	.text
 	.global to_el0
 to_el0:
