@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli, study
+from pipeline import study, ui
 from pipeline.errors import Exit
 from tests.mutate.conftest import Lab
 from tests.test_cli import kpv  # noqa: F401
@@ -21,7 +21,7 @@ def mutate(lab: Lab, kpv, monkeypatch: pytest.MonkeyPatch, capsys):  # noqa: F81
     def table(title, columns, rows, **more):
         said["table"] = [title, *(" ".join(map(str, row)) for row in rows)]
 
-    monkeypatch.setattr(cli.ui, "table", table)
+    monkeypatch.setattr(ui, "table", table)
 
     def run(*words: object) -> tuple[int, str, list[str]]:
         said.clear()
