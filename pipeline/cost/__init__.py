@@ -1,0 +1,1 @@
+"""What operations of the kernel cost, in instructions and events that are exact under emulation."""
