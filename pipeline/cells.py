@@ -22,6 +22,8 @@ from pipeline.observation import Boot, Cell, Outcome
 from pipeline.store import Store
 from pipeline.study import Study
 
+#: Tells for a cell how early it should run: the first number decides between boots as well, the others in one boot.
+Rank = Callable[[plan.CellSpec], tuple[int, ...]]
 #: Seconds that a VM has to power off once nobody wants its cells; one that hangs, or still boots, is stopped then.
 LET_GO = 2.0
 _LOOK = 0.1
@@ -91,7 +93,7 @@ def exercise_all(
     fresh: bool,
     emit: Emit,
     until: exercise.Until | None = None,
-    rank: Callable[[plan.CellSpec], int] | None = None,
+    rank: Rank | None = None,
 ) -> tuple[list[Boot], list[Cell]]:
     """Every cell of the pairs, from the store where it is up to date (unless ``fresh``), else from a boot.
 
@@ -100,7 +102,7 @@ def exercise_all(
     in the threads of the VMs: once it says True, what runs is let go after its
     cell, nothing more is booted, and the other cells are as if not asked for.
     A VM that does not end soon then is stopped; its cells are not returned.
-    ``rank``: cells of a lower one go first.
+    ``rank``: cells of a lower one go first, and so does the boot that has such a cell.
     """
     stop, enough = threading.Event(), _Enough(until)
     boots: dict[str, Boot] = {}
@@ -147,15 +149,16 @@ def not_built(study: Study, kernel: str) -> list[Cell]:
     ]
 
 
-def _parts(study: Study, pairs: Iterable[Pair], rank: Callable[[plan.CellSpec], int] | None) -> list[Part]:
-    """The longest first: the parts of one CPU, which are most of the cells."""
+def _parts(study: Study, pairs: Iterable[Pair], rank: Rank | None) -> list[Part]:
+    """By the rank of their first cell; then the longest first: those of one CPU, which have most of the cells."""
+    rank = rank or (lambda spec: (0,))
     parts = []
     for pair in pairs:
         specs: dict[int, list[plan.CellSpec]] = {}
-        for spec in sorted(plan.cells(study, pair.kernel, pair.machine.id), key=rank or (lambda spec: 0)):
+        for spec in sorted(plan.cells(study, pair.kernel, pair.machine.id), key=rank):
             specs.setdefault(spec.cpus, []).append(spec)
         parts += [Part(pair, cpus, tuple(some)) for cpus, some in specs.items()]
-    return sorted(parts, key=lambda part: part.cpus)
+    return sorted(parts, key=lambda part: (rank(part.specs[0])[0], part.cpus))
 
 
 def _part(

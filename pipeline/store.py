@@ -137,6 +137,12 @@ class Store:
         path = self._path(kind, key_of(kind, inputs))
         return path if self._ready(path) else None
 
+    def latest(self, kind: str, subject: str) -> Path | None:
+        """The folder of the artifact that ``subject`` had last, whatever its inputs; None if there is none any more."""
+        record = self._recall(kind, subject)
+        path = self._path(kind, str(record["key"])) if record else None
+        return path if path and self._ready(path) else None
+
     def why(self, kind: str, inputs: Mapping[str, Any], *, subject: str) -> str:
         """Why ``artifact`` would make something now: as ``Artifact.why``, "" if it would not."""
         return "" if self.find(kind, inputs) else self._why(kind, inputs, subject)
@@ -207,17 +213,17 @@ class Store:
             except Timeout:
                 continue
 
-    def _latest(self, kind: str, subject: str) -> Path:
+    def _record_of(self, kind: str, subject: str) -> Path:
         name = hashlib.sha256(subject.encode()).hexdigest()[:24]
         return self.root / "latest" / kind / f"{name}.json"
 
     def _remember(self, kind: str, key: str, inputs: Mapping[str, Any], subject: str) -> None:
         record = {"subject": subject, "key": key, "inputs": dict(inputs)}
-        write_atomic(self._latest(kind, subject), json.dumps(record, sort_keys=True))
+        write_atomic(self._record_of(kind, subject), json.dumps(record, sort_keys=True))
 
     def _recall(self, kind: str, subject: str) -> dict[str, Any] | None:
         try:
-            record = json.loads(self._latest(kind, subject).read_text(encoding="utf-8"))
+            record = json.loads(self._record_of(kind, subject).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # it only feeds an explanation
             return None
         return record if isinstance(record, dict) else None

@@ -230,12 +230,19 @@ def test_who_is_told_of_cells_knows_their_boot(run, vm):
 
 
 def test_cells_of_a_lower_rank_go_first_and_the_others_keep_their_order(run, vm):
-    run(rank=lambda spec: 0 if spec.job == "fork.64k" and spec.machine == "max" else 1)
+    run(rank=lambda spec: (0,) if spec.job == "fork.64k" and spec.machine == "max" else (1,))
     order = {job.machine.id: [spec.job for spec in job.specs] for job in vm.jobs}
     assert order == {
         "max": ["fork.64k", "full.64k", "full.128k"],
         "a57": ["full.64k", "full.128k", "fork.64k"],
     }
+
+
+def test_the_boot_with_the_cell_of_the_lowest_rank_goes_first(run, vm):
+    scenarios = [a_scenario("full", variants=["64k"]), a_scenario("race", variants=["64k"], cpus=2)]
+    study = a_study(scenario=scenarios, claim=[])
+    run(study=study, jobs=1, rank=lambda spec: (0 if spec.job == "race.64k" and spec.machine == "a57" else 1, 0))
+    assert (vm.jobs[0].machine.id, vm.jobs[0].specs[0].job) == ("a57", "race.64k")
 
 
 def test_an_error_in_one_pair_stops_the_other(run, vm, monkeypatch):

@@ -74,6 +74,15 @@ def test_using_an_older_artifact_makes_it_the_latest(store: Store) -> None:
     assert store.artifact("k", {"n": 3}, _fill("x"), subject="s").why == "n: 1 -> 3"
 
 
+def test_the_latest_of_a_subject_is_found_whatever_its_inputs(store: Store) -> None:
+    assert store.latest("kernel", "v2") is None
+    store.artifact("kernel", {"a": 1}, lambda folder: None, subject="v2")
+    made = store.artifact("kernel", {"a": 2}, lambda folder: None, subject="v2")
+    assert store.latest("kernel", "v2") == made.path
+    store.remove(made.key)
+    assert store.latest("kernel", "v2") is None
+
+
 def test_a_removed_artifact_is_told(store: Store) -> None:
     made = store.artifact("k", {"n": 1}, _fill("x"), subject="s")
     assert store.remove(made.key) and not made.path.exists()

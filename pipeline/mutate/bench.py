@@ -55,7 +55,7 @@ class Bench:
     def __init__(
         self, ready: Prepared, guest: cells.Guest, options: Options, emit: Emit, folder: Path, *, all_checks: bool
     ) -> None:
-        self.killers = Killers()
+        self.killers = Killers(ready.study)
         self._ready, self._guest, self._options, self._emit = ready, guest, options, emit
         self._folder, self._all_checks = folder, all_checks
         (self._recipe,) = ready.recipes
@@ -107,6 +107,11 @@ class Bench:
         found = record.find(self._options.store, job.key)
         return found and found.model_copy(update=self._headline(job))
 
+    def remember(self, job: Job) -> None:
+        """Have what killed a mutant in an earlier campaign tried first, though its result holds no more."""
+        if (before := record.earlier(self._options.store, job.mutant.name)) is not None:
+            self.killers.add(before)
+
     def tried(self, job: Job) -> Result:
         """Build, run and score a mutant, and record the result."""
         blank = Result(outcome=Outcome.NOT_APPLIED, all_checks=self._all_checks, **self._headline(job))
@@ -149,7 +154,7 @@ class Bench:
             fresh=self._options.fresh,
             emit=self._emit,
             until=until,
-            rank=self.killers.rank,
+            rank=self.killers.rank(job.mutant.name),
         )
         # A VM that was slow to power off was stopped, and its cells are not among the observed.
         boots += [boot for _, boot in killers if boot.id not in {each.id for each in boots}]

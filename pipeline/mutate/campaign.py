@@ -123,6 +123,8 @@ def run(
         )
         save(campaign)  # a file that cannot be written is told before hours of work
         jobs = list(bench.jobs(mutants))
+        for job in jobs:
+            bench.remember(job)
         known = {} if options.fresh else {job.id: found for job in jobs if (found := bench.recorded(job)) is not None}
         for result in known.values():
             bench.killers.add(result)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipeline.judge.model import Noun
 from pipeline.mutate import mutant, score
 from pipeline.mutate.score import Finding, Outcome
 from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.study import Scenario, Study
 
 #: Outcomes that another try would not change.
 LASTING = frozenset({Outcome.KILLED, Outcome.SURVIVED, Outcome.ACCEPTED, Outcome.REJECTED, Outcome.NOT_BUILT})
@@ -107,12 +107,8 @@ def find(store: Store, wanted: Mapping[str, Any]) -> Result | None:
     """The recorded result of these inputs; one of all checks serves who wants the first kill as well."""
     for all_checks in (True,) if wanted["all_checks"] else (True, False):
         folder = store.find("mutant", {**wanted, "all_checks": all_checks})
-        if folder is not None:
-            try:
-                text = (folder / "result.json").read_text(encoding="utf-8")
-                return Result.model_validate_json(text).model_copy(update={"cached": True})
-            except (OSError, ValidationError):  # removed meanwhile, or of another version
-                continue
+        if folder is not None and (result := _read(folder)) is not None:
+            return result.model_copy(update={"cached": True})
     return None
 
 
@@ -131,18 +127,48 @@ def keep(store: Store, wanted: Mapping[str, Any], result: Result) -> bool:
     return True
 
 
-class Killers:
-    """Which cells killed how many mutants: the likeliest to kill the next one too."""
+def earlier(store: Store, name: str) -> Result | None:
+    """The last result of a mutant of this name, of whatever kernel and suite: it only says what to try first."""
+    folder = store.latest("mutant", name)
+    return _read(folder) if folder is not None else None
 
-    def __init__(self) -> None:
-        self._kills: Counter[tuple[str, str]] = Counter()
+
+class Killers:
+    """Which cells should run first: those that killed this mutant the last time, then those that killed others,
+    then one of each scenario before a second one of any."""
+
+    def __init__(self, study: Study) -> None:
+        self._kills: dict[str, frozenset[tuple[str, str]]] = {}
+        self._waves = {f"{scenario.id}.{v}": n for scenario in study.scenario for n, v in enumerate(_varied(scenario))}
 
     def add(self, result: Result) -> None:
-        self._kills.update({(kill.machine, kill.cell) for kill in result.killed_by if kill.kind != "structure"})
+        """What killed a mutant; a later result of the same takes the place of an earlier one."""
+        certain = {(kill.machine, kill.cell) for kill in result.killed_by if kill.kind != "structure"}
+        self._kills[result.name] = frozenset(certain)
 
-    def rank(self, spec: plan.CellSpec) -> int:
-        """The lower, the earlier a cell should run; the same for all that killed nothing."""
-        return -self._kills[spec.machine, spec.job]
+    def rank(self, mutant: str) -> Callable[[plan.CellSpec], tuple[int, int, int]]:
+        """For a mutant of this name: the lower, the earlier a cell should run."""
+        own = self._kills.get(mutant, frozenset())
+        kills = Counter(kill for each in self._kills.values() for kill in each)
+
+        def of(spec: plan.CellSpec) -> tuple[int, int, int]:
+            at = (spec.machine, spec.job)
+            return (0 if at in own else 1, -kills[at], self._waves.get(spec.job, 0))
+
+        return of
+
+
+def _varied(scenario: Scenario) -> list[str]:
+    """The variants of a scenario, the folio of one contiguous block first: it has most of what the others have."""
+    return sorted(scenario.variants, key=lambda variant: variant.partition("_")[0] != "64k")
+
+
+def _read(folder: Path) -> Result | None:
+    """A recorded result; None where it was removed meanwhile, or is of another version."""
+    try:
+        return Result.model_validate_json((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
 
 
 def _dump(entries: Iterable[Any], *without: str) -> list[dict[str, Any]]:
