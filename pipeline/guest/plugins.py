@@ -12,6 +12,8 @@ from pipeline.store import Store
 
 #: Shared by guest tests and plugins; lies in the guest tests' folder.
 MARKS = "kpv_mark.h"
+#: Folders of what every plugin is built with.
+SHARED = ("include", "a64")
 
 
 class PluginError(InfraError):
@@ -60,9 +62,11 @@ def compile_all(
         raise PluginError(f"{sources}: no plugin {unknown[0]}: expected C files in {sources / unknown[0]}")
     plugins = {}
     for name in wanted:
-        files = [*(sources / name).glob("*.[ch]"), *(sources / "include").glob("*.h"), sources / "Makefile"]
+        files = [path for folder in (name, *SHARED) for path in (sources / folder).glob("*.[ch]")]
         inputs = {
-            "sources": {str(path.relative_to(sources)): _sha256(path) for path in sorted(files)},
+            "sources": {
+                str(path.relative_to(sources)): _sha256(path) for path in sorted([*files, sources / "Makefile"])
+            },
             "marks": _sha256(marks / MARKS),
             "compiler": compiler,
             "qemu": qemu,

@@ -9,7 +9,9 @@ import pytest
 from pipeline import resources
 
 #: All of the plugin but what talks to QEMU and what writes JSON.
-PARTS = ("asid", "blocks", "decode", "reach", "regime", "rules", "spans", "stale", "tables")
+PARTS = ("asid", "blocks", "reach", "rules", "spans", "stale", "tables")
+#: What plugins share of the architecture.
+SHARED = ("decode", "regime")
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +19,13 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     sources = resources.folder("qemu") / "contpte-tlb"
     made = tmp_path_factory.mktemp("core") / "core.so"
     flags = ["-std=gnu11", "-O1", "-g", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare"]
-    folders = [sources, sources.parent / "include", resources.folder("guest-tests")]
+    shared = sources.parent / "a64"
+    folders = [sources, shared, sources.parent / "include", resources.folder("guest-tests")]
     subprocess.run(
         [
             *("cc", *flags, "-D_GNU_SOURCE", *(f"-I{folder}" for folder in folders), "-o", str(made)),
             *(str(Path(__file__).with_name("shim.c")), *(str(sources / f"{part}.c") for part in PARTS)),
+            *(str(shared / f"{part}.c") for part in SHARED),
         ],
         check=True,
     )

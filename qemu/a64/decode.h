@@ -5,8 +5,8 @@
  * Encodings: Arm ARM (DDI 0487), C4 "A64 Instruction Set Encoding" and the pages
  * of the single instructions. Knows nothing of QEMU.
  */
-#ifndef KPV_TLB_DECODE_H
-#define KPV_TLB_DECODE_H
+#ifndef KPV_A64_DECODE_H
+#define KPV_A64_DECODE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -73,4 +73,4 @@ struct dsb decode_dsb(uint32_t insn);
 /* What a TLBI with this operand names, for a translation granule of 1 << page_shift bytes. */
 struct tlbi_target tlbi_target(const struct tlbi *tlbi, uint64_t operand, unsigned int page_shift);
 
-#endif /* KPV_TLB_DECODE_H */
+#endif /* KPV_A64_DECODE_H */

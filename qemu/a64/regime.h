@@ -4,8 +4,8 @@
  * of stage 1 descriptors in them. Arm ARM (DDI 0487), D8 "The AArch64 Virtual
  * Memory System Architecture".
  */
-#ifndef KPV_TLB_REGIME_H
-#define KPV_TLB_REGIME_H
+#ifndef KPV_A64_REGIME_H
+#define KPV_A64_REGIME_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -126,4 +126,4 @@ static inline bool leaf_cacheable(const struct regime *regime, uint64_t desc)
 	return regime->hardware_af || (desc & DESC_AF);
 }
 
-#endif /* KPV_TLB_REGIME_H */
+#endif /* KPV_A64_REGIME_H */
