@@ -9,12 +9,14 @@ cell), ``ret``, ``errno``. Integers, ``+ - * //``, comparisons (they chain), ``a
 
 Logic has three values (Kleene): a counter that was not observed makes what rests
 on it undecided, never 0; ``False and undecided`` is still False.
+
+Other rooms use the same grammar over names of their own, see ``Language``.
 """
 
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,11 +24,6 @@ from pipeline.errors import UserError
 from pipeline.observation import Step
 
 GROUPS = ("vmstat", "mthp", "probe", "smaps", "pt", "param")
-SCALARS = ("ret", "errno")
-ALLOWED = (
-    "vmstat.X mthp.X probe.X smaps.X pt.X param.X, ret, errno, integers, + - * //, "
-    "== != < <= > >=, and, or, not, parentheses"
-)
 #: Bounds keep a hostile study from exhausting the parser's or our own recursion.
 MAX_LENGTH = 500
 MAX_DEPTH = 40
@@ -47,6 +44,28 @@ _COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
 }
 
 
+@dataclass(frozen=True)
+class Language:
+    """The names an expression may use: ``group.X`` and ``scalars``.
+
+    ``noun``: what an expression of it is called. ``where``: its place in the docs. The group
+    ``param`` is what a test was asked for, every other one an observation.
+    """
+
+    groups: tuple[str, ...]
+    scalars: tuple[str, ...] = ()
+    noun: str = "a claim"
+    where: str = "see the language of claims in docs/study.md"
+
+    @property
+    def allowed(self) -> str:
+        names = ", ".join([" ".join(f"{group}.X" for group in self.groups), *self.scalars])
+        return f"{names}, integers, + - * //, == != < <= > >=, and, or, not, parentheses"
+
+
+CLAIM = Language(groups=GROUPS, scalars=("ret", "errno"))
+
+
 class ExprError(UserError, ValueError):
     """The expression is not of the language; also a ValueError, so that pydantic tells it with its key."""
 
@@ -65,34 +84,54 @@ Truth = bool | Undecided
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A comparison that does not hold, as it stands in the expression, with the numbers on both sides."""
+
+    text: str
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """``values``: each name of the expression with its value, None where it was not observed."""
+    """``values``: each name of the expression with its value, None where it was not observed.
+
+    ``broken``: the comparisons that do not hold, whatever that means for the whole.
+    """
 
     truth: Truth
     values: tuple[tuple[str, int | None], ...]
+    broken: tuple[Broken, ...] = ()
 
     def __str__(self) -> str:
         return ", ".join(f"{name} = {'not observed' if value is None else value}" for name, value in self.values)
 
 
-def check_syntax(text: str) -> None:
-    """Raise ExprError, telling the column and what is allowed, unless ``text`` is a claim's expression.
+def check_syntax(text: str, language: Language = CLAIM) -> None:
+    """Raise ExprError, telling the column and what is allowed, unless ``text`` is an expression of the language.
 
-    A claim must be Boolean and must name at least one observation (``param`` alone is the
+    It must be Boolean and must name at least one observation (``param`` alone is the
     test's own input, and a constant would pass on nothing).
     """
-    _parse(text)
+    _parse(text, language)
 
 
 def evaluate(text: str, step: Step, params: Mapping[str, int]) -> Evaluation:
-    """The truth of ``text`` over one step, with the values it used. Raises ExprError as check_syntax does."""
-    tree = _parse(text)
+    """The truth of a claim over one step, with the values it used. Raises ExprError as check_syntax does."""
+    return evaluate_with(text, CLAIM, lambda name: _lookup(name, step, params))
+
+
+def evaluate_with(text: str, language: Language, lookup: Callable[[str], int | None]) -> Evaluation:
+    """The truth of ``text``; ``lookup`` gives the value of a name, None where it was not observed.
+
+    Raises ExprError as check_syntax does.
+    """
+    tree = _parse(text, language)
     names: dict[str, int | None] = {}
     for node in _in_order(tree):
-        if (name := _name(node)) is not None:
-            names[name] = _lookup(name, step, params)
-    truth = _truth(tree, names)
-    return Evaluation(truth, tuple(names.items()))
+        if (name := _name(node, language)) is not None:
+            names[name] = lookup(name)
+    return Evaluation(_truth(tree, names), tuple(names.items()), tuple(_broken(tree, names)))
 
 
 def conjunction(truths: list[Truth]) -> Truth:
@@ -103,55 +142,54 @@ def conjunction(truths: list[Truth]) -> Truth:
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str) -> ast.expr:
+def _parse(text: str, language: Language) -> ast.expr:
     if len(text) > MAX_LENGTH:
-        raise ExprError(
-            f"expression has {len(text)} characters, at most {MAX_LENGTH} are allowed", hint="make it two claims"
-        )
+        raise ExprError(f"expression has {len(text)} characters, at most {MAX_LENGTH} are allowed", hint="make it two")
     if not text.isascii():
         column = next(at for at, char in enumerate(text, 1) if not char.isascii())
-        raise _error(text, column, f"unexpected character {text[column - 1]!r}")
+        raise _error(language, text, column, f"unexpected character {text[column - 1]!r}")
     if single := re.search(r"(?<![=!<>])=(?!=)", text):
-        raise _error(text, single.start() + 1, "write == to compare")
+        raise _error(language, text, single.start() + 1, "write == to compare")
     flat = re.sub(r"\s", " ", text)  # TOML's multi-line strings; the columns stay
     lead = len(flat) - len(flat.lstrip())
     try:
         tree = ast.parse(flat[lead:], mode="eval").body
     except SyntaxError as err:
         # Python tells column 0 where the text ends too early.
-        raise _error(text, lead + err.offset if err.offset else len(text) + 1, err.msg) from err
+        raise _error(language, text, lead + err.offset if err.offset else len(text) + 1, err.msg) from err
     except (ValueError, RecursionError, MemoryError) as err:
-        raise _error(text, 1, str(err) or type(err).__name__) from err
-    kind = _check(tree, text, lead, 0)
+        raise _error(language, text, 1, str(err) or type(err).__name__) from err
+    kind = _check(tree, language, text, lead, 0)
     if kind != "truth":
-        raise _error(text, lead + 1, "a claim is a comparison, this is a number")
-    if not any(name and not name.startswith("param.") for name in map(_name, ast.walk(tree))):
-        raise _error(text, lead + 1, "the expression names no observation")
+        raise _error(language, text, lead + 1, f"{language.noun} is a comparison, this is a number")
+    names = [_name(node, language) for node in ast.walk(tree)]
+    if not any(name and not name.startswith("param.") for name in names):
+        raise _error(language, text, lead + 1, "the expression names no observation")
     return tree
 
 
-def _error(text: str, column: int, what: str) -> ExprError:
+def _error(language: Language, text: str, column: int, what: str) -> ExprError:
     line = re.sub(r"\s", " ", text)
     return ExprError(
-        f"column {column}: {what}; allowed are {ALLOWED}",
-        hint="see the language of claims in docs/study.md",
+        f"column {column}: {what}; allowed are {language.allowed}",
+        hint=language.where,
         detail=f"{line}\n{' ' * (column - 1)}^",
     )
 
 
-def _check(node: ast.AST, text: str, lead: int, depth: int) -> str:
+def _check(node: ast.AST, language: Language, text: str, lead: int, depth: int) -> str:
     """The kind of a node, ``truth`` or ``number``; raises ExprError where it is not of the language."""
     column = lead + getattr(node, "col_offset", 0) + 1
     if depth > MAX_DEPTH:
-        raise _error(text, column, f"nested more than {MAX_DEPTH} deep")
+        raise _error(language, text, column, f"nested more than {MAX_DEPTH} deep")
 
     def want(child: ast.AST, kind: str) -> None:
-        if _check(child, text, lead, depth + 1) != kind:
+        if _check(child, language, text, lead, depth + 1) != kind:
             at = lead + getattr(child, "col_offset", 0) + 1
             word = {"truth": "a comparison", "number": "a number"}
-            raise _error(text, at, f"expected {word[kind]} here")
+            raise _error(language, text, at, f"expected {word[kind]} here")
 
-    if _name(node) is not None or (isinstance(node, ast.Constant) and type(node.value) is int):
+    if _name(node, language) is not None or (isinstance(node, ast.Constant) and type(node.value) is int):
         return "number"
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         want(node.left, "number")
@@ -170,14 +208,14 @@ def _check(node: ast.AST, text: str, lead: int, depth: int) -> str:
             want(child, "truth")
         return "truth"
     shown = (ast.get_source_segment(re.sub(r"\s", " ", text)[lead:], node) or type(node).__name__)[:40]
-    raise _error(text, column, f"{shown!r} is not of the language")
+    raise _error(language, text, column, f"{shown!r} is not of the language")
 
 
-def _name(node: ast.AST) -> str | None:
-    """``group.counter``, ``ret`` or ``errno``, if the node is one."""
-    if isinstance(node, ast.Name) and node.id in SCALARS:
+def _name(node: ast.AST, language: Language) -> str | None:
+    """``group.counter`` or a scalar such as ``ret``, if the node is one."""
+    if isinstance(node, ast.Name) and node.id in language.scalars:
         return node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in GROUPS:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in language.groups:
         return f"{node.value.id}.{node.attr}"
     return None
 
@@ -189,7 +227,7 @@ def _in_order(node: ast.AST) -> list[ast.AST]:
 
 
 def _lookup(name: str, step: Step, params: Mapping[str, int]) -> int | None:
-    if name in SCALARS:
+    if name in CLAIM.scalars:
         return getattr(step, name)
     group, counter = name.split(".", 1)
     return params.get(counter) if group == "param" else getattr(step, group).get(counter)
@@ -208,6 +246,17 @@ def _truth(node: ast.AST, names: Mapping[str, int | None]) -> Truth:
     return conjunction([_compare(op, a, b) for op, a, b in zip(node.ops, numbers, numbers[1:], strict=False)])
 
 
+def _broken(tree: ast.expr, names: Mapping[str, int | None]) -> Iterator[Broken]:
+    for node in _in_order(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        for op, left, right in zip(node.ops, sides, sides[1:], strict=False):
+            a, b = _number(left, names), _number(right, names)
+            if isinstance(a, int) and isinstance(b, int) and _compare(op, a, b) is False:
+                yield Broken(ast.unparse(ast.Compare(left, [op], [right])), a, b)
+
+
 def _negate(truth: Truth) -> Truth:
     return truth if isinstance(truth, Undecided) else not truth
 
@@ -221,8 +270,8 @@ def _compare(op: ast.cmpop, left: int | Undecided, right: int | Undecided) -> Tr
 
 
 def _number(node: ast.AST, names: Mapping[str, int | None]) -> int | Undecided:
-    if (name := _name(node)) is not None:
-        value = names[name]
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        value = names[name := ast.unparse(node)]
         return Undecided(f"{name} was not observed") if value is None else value
     if isinstance(node, ast.Constant):
         assert isinstance(node.value, int)  # _check let nothing else through

@@ -5,7 +5,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.judge.expr import ExprError, Undecided, check_syntax, conjunction, evaluate
+from pipeline.judge.expr import (
+    ExprError,
+    Language,
+    Undecided,
+    check_syntax,
+    conjunction,
+    evaluate,
+    evaluate_with,
+)
 from pipeline.observation import Step
 
 #: No deadline: the machine may be building a kernel meanwhile.
@@ -204,3 +212,35 @@ def test_conjunction(truths):
         assert result is True
     else:
         assert isinstance(result, Undecided)
+
+
+#: Names of another room, in the same grammar.
+COSTS = Language(groups=("cost", "baseline", "param"), noun="a bound", where="see docs/cost.md")
+
+
+def over(text: str, **values: int | None):
+    return evaluate_with(text, COSTS, lambda name: values.get(name.replace(".", "_")))
+
+
+def test_another_language_has_its_own_names_and_the_same_grammar():
+    assert over("10 * cost.x <= baseline.x", cost_x=5, baseline_x=50).truth is True
+    assert isinstance(over("10 * cost.x <= baseline.x", cost_x=5).truth, Undecided)
+    with pytest.raises(ExprError, match=r"column 1: 'vmstat\.x' is not of the language; allowed are cost\.X") as err:
+        check_syntax("vmstat.x == 0", COSTS)
+    assert err.value.hint == "see docs/cost.md"
+    with pytest.raises(ExprError, match="a bound is a comparison"):
+        check_syntax("cost.x + 1", COSTS)
+    with pytest.raises(ExprError, match=r"'cost\.x' is not of the language"):
+        check_syntax("cost.x == 0")
+
+
+def test_an_evaluation_tells_the_comparisons_that_do_not_hold_with_both_sides():
+    read = over(
+        "10 * cost.x <= baseline.x and cost.y == 0 and 1 <= cost.z < 4", cost_x=7, baseline_x=50, cost_y=0, cost_z=4
+    )
+    assert read.truth is False
+    assert [(one.text, one.left, one.right) for one in read.broken] == [
+        ("10 * cost.x <= baseline.x", 70, 50),
+        ("cost.z < 4", 4, 4),
+    ]
+    assert over("cost.y == 0", cost_y=None).broken == ()
