@@ -13,11 +13,21 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Misplaced(ValueError):
+    """What is wrong with the key ``at`` of a file, found by a validator of the whole: told with that key's line."""
+
+    def __init__(self, at: tuple[str | int, ...], what: str) -> None:
+        super().__init__(what)
+        self.at = at
+
+
 def problems(path: Path, text: str, err: ValidationError, *, whole: str) -> list[str]:
     """Each mistake in a TOML file as ``file:line: key: what is wrong``; ``whole`` names a mistake of no one key."""
     lines = []
     for problem in err.errors():
-        loc = tuple(part for part in problem["loc"] if isinstance(part, (str, int)))
+        cause = problem.get("ctx", {}).get("error")
+        found_at = cause.at if isinstance(cause, Misplaced) else problem["loc"]
+        loc = tuple(part for part in found_at if isinstance(part, (str, int)))
         where = ".".join(str(part) for part in loc) or whole
         message = {"extra_forbidden": "unknown key", "missing": "required key is missing"}.get(
             problem["type"], problem["msg"].removeprefix("Value error, ")
@@ -46,6 +56,7 @@ def line_of(text: str, loc: tuple[str | int, ...]) -> int:
         if array := re.match(r"\s*\[\[\s*([\w.-]+)\s*\]\]", line):
             name = array[1]
             counts[name] = counts.get(name, -1) + 1
+            counts = {other: count for other, count in counts.items() if not other.startswith(f"{name}.")}
             current = (*_indexed(name, counts), counts[name])
         elif table := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
             current = _indexed(table[1], counts, last=True)

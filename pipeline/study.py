@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline import resources, suite
+from pipeline.cost import spec
+from pipeline.cost.spec import Bound, Cost, Published
 from pipeline.errors import UserError
 from pipeline.schema import Id, Table, first_of, line_of, problems
 from pipeline.suite import Scenario
@@ -120,6 +122,10 @@ class Study(Table):
     claim: tuple[Claim, ...] = ()
     known: tuple[Known, ...] = ()
     probe: tuple[Probe, ...] = ()
+    #: What ``kpv cost`` counts, what was published of it, and the bounds it must keep.
+    cost: tuple[Cost, ...] = ()
+    published: tuple[Published, ...] = ()
+    bound: tuple[Bound, ...] = ()
     #: Whether claims are compared with a baseline. A study without one may say false: what
     #: `candidate` says is then all there is, and another study shows that it discriminates.
     compare: bool = True
@@ -137,7 +143,7 @@ class Study(Table):
 
     @model_validator(mode="after")
     def _references(self) -> "Study":
-        for kind in ("kernel", "known", "probe"):
+        for kind in ("kernel", "known", "probe", "bound"):
             _unique(kind, [entry.id for entry in getattr(self, kind)])
         names = [f"{s.id}.{v}" for s in self.scenario for v in s.variants]
         _unique("scenario", names)
@@ -159,6 +165,7 @@ class Study(Table):
                 if machine not in self.machines:
                     raise ValueError(f"scenario {scenario.id}: machine {machine!r} is not among the study's machines")
         self._checks()
+        spec.check(self.cost, self.published, self.bound, [kernel.id for kernel in self.kernel])
         for entry in (*self.claim, *self.known):
             for glob in entry.scenarios:
                 if not any(matches(name, glob) for name in names):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import study
+from pipeline.cost import spec
 from pipeline.mutate import record, score
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -12,7 +13,20 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize(
     "table",
-    [study.Study, study.Source, study.Kernel, study.Scenario, study.Invariant, study.Claim, study.Known, study.Probe],
+    [
+        study.Study,
+        study.Source,
+        study.Kernel,
+        study.Scenario,
+        study.Invariant,
+        study.Claim,
+        study.Known,
+        study.Probe,
+        spec.Cost,
+        spec.Published,
+        spec.PublishedRow,
+        spec.Bound,
+    ],
 )
 def test_the_study_reference_names_every_key(table):
     text = (DOCS / "study.md").read_text(encoding="utf-8")

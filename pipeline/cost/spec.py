@@ -1,0 +1,130 @@
+"""What a study says of costs: which calls are counted, what was published of them, and the bounds they must keep."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from pipeline.judge import expr
+from pipeline.schema import Id, Misplaced, Table
+
+#: A folio size or a range: ``64k``, ``1g``.
+Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmg]$")]
+Glob = str
+
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+#: ``cost``: what the call cost on the kernel that is judged, ``baseline``: on the baseline, ``shortest``: on the
+#: same kernel over the shortest range that the study counts at this folio size. ``param``: see ``PARAMS``.
+LANGUAGE = expr.Language(
+    groups=("cost", "baseline", "shortest", "param"),
+    noun="a bound",
+    where="see the language of bounds in docs/cost.md",
+)
+#: What a bound may ask of the call itself: bytes of the range and of a folio, and how many the range has of each.
+PARAMS = ("range", "size", "pages", "folios", "pages_per_folio")
+
+
+def bytes_of(size: Size) -> int:
+    """``64k`` as 65536."""
+    return int(size[:-1]) * _UNITS[size[-1]]
+
+
+class Cost(Table):
+    """One operation, counted at every folio size over every range.
+
+    The first entry of an operation makes its table, at its first range; more ranges, and further
+    entries with fewer sizes, show how the cost grows.
+    """
+
+    operation: Id
+    title: str = ""
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
+    ranges: Annotated[tuple[Size, ...], Field(min_length=1)]
+
+
+class PublishedRow(Table):
+    """What was published of one folio size, in the unit of its table. ``note``: why the counts differ from it."""
+
+    size: Size
+    old: Annotated[float, Field(gt=0)]
+    new: Annotated[float, Field(gt=0)]
+    note: str = ""
+
+
+class Published(Table):
+    """A published table of one operation. ``kernels``: globs over the candidates that it is set beside."""
+
+    operation: Id
+    source: str
+    unit: str
+    range: Size
+    kernels: tuple[Glob, ...] = ("*",)
+    row: Annotated[tuple[PublishedRow, ...], Field(min_length=1)]
+
+
+class Bound(Table):
+    """What must hold of a cost: ``holds``, an expression of ``LANGUAGE``, at every folio size and range it names.
+
+    ``sizes`` and ``ranges``: all that the study counts, if left out. ``kernels``: globs. ``failing``: ids of the
+    kernels that are expected to be outside.
+    """
+
+    id: Id
+    title: str
+    operation: Id
+    holds: str
+    sizes: tuple[Size, ...] = ()
+    ranges: tuple[Size, ...] = ()
+    kernels: tuple[Glob, ...] = ("*",)
+    failing: tuple[Id, ...] = ()
+
+    @field_validator("holds")
+    @classmethod
+    def _of_the_language(cls, text: str) -> str:
+        expr.check_syntax(text, LANGUAGE)
+        return text
+
+    def applies_to(self, kernel: str) -> bool:
+        return any(fnmatchcase(kernel, glob) for glob in self.kernels)
+
+
+def check(
+    costs: Sequence[Cost], published: Sequence[Published], bounds: Sequence[Bound], kernels: Iterable[str]
+) -> None:
+    """That the tables of a study fit together. Raises Misplaced, which names the key that does not."""
+    kernels = list(kernels)
+    counted: dict[str, set[tuple[str, str]]] = {}
+    for cost in costs:
+        counted.setdefault(cost.operation, set()).update((s, r) for s in cost.sizes for r in cost.ranges)
+    for at, cost in enumerate(costs):
+        for size in cost.sizes:
+            for length in cost.ranges:
+                if bytes_of(length) % bytes_of(size):
+                    raise Misplaced(("cost", at, "ranges"), f"a range of {length} is no whole number of {size} folios")
+    for at, table in enumerate(published):
+        _operation(("published", at, "operation"), table.operation, counted)
+        _kernels(("published", at, "kernels"), table.kernels, kernels)
+    for at, bound in enumerate(bounds):
+        _operation(("bound", at, "operation"), bound.operation, counted)
+        _kernels(("bound", at, "kernels"), bound.kernels, kernels)
+        for kernel in bound.failing:
+            if kernel not in kernels or not bound.applies_to(kernel):
+                raise Misplaced(("bound", at, "failing"), f"{kernel!r} is no kernel that the bound is for")
+        for key, one, place in (("sizes", bound.sizes, 0), ("ranges", bound.ranges, 1)):
+            known = {point[place] for point in counted[bound.operation]}
+            for value in one:
+                if value not in known:
+                    raise Misplaced(("bound", at, key), f"{bound.operation} is not counted at {value}")
+
+
+def _operation(at: tuple[str | int, ...], operation: str, counted: Iterable[str]) -> None:
+    if operation not in counted:
+        raise Misplaced(at, f"{operation!r} is no operation of a [[cost]]")
+
+
+def _kernels(at: tuple[str | int, ...], globs: Iterable[Glob], kernels: Iterable[str]) -> None:
+    for glob in globs:
+        if not any(fnmatchcase(kernel, glob) for kernel in kernels):
+            raise Misplaced(at, f"{glob!r} matches no kernel of the study")
