@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from pipeline.cost.words import COUNTS, OPERATIONS
 from pipeline.judge import expr
 from pipeline.schema import Id, Misplaced, Table
 
@@ -22,8 +23,9 @@ LANGUAGE = expr.Language(
     noun="a bound",
     where="see the language of bounds in docs/cost.md",
 )
-#: What a bound may ask of the call itself: bytes of the range and of a folio, and how many the range has of each.
-PARAMS = ("range", "size", "pages", "folios", "pages_per_folio")
+#: What a bound may ask of the call itself. ``range``, ``size``: bytes of the range and of a folio. ``blocks``:
+#: contiguous blocks of PTEs in the range, 0 where folios are smaller.
+PARAMS = ("range", "size", "pages", "folios", "pages_per_folio", "blocks")
 
 
 def bytes_of(size: Size) -> int:
@@ -83,7 +85,11 @@ class Bound(Table):
     @field_validator("holds")
     @classmethod
     def _of_the_language(cls, text: str) -> str:
-        expr.check_syntax(text, LANGUAGE)
+        for name in expr.names_in(text, LANGUAGE):
+            group, _, what = name.partition(".")
+            known = PARAMS if group == "param" else COUNTS
+            if what not in known:
+                raise ValueError(f"{name}: expected {group}.X with X one of {', '.join(known)}")
         return text
 
     def applies_to(self, kernel: str) -> bool:
@@ -99,6 +105,9 @@ def check(
     for cost in costs:
         counted.setdefault(cost.operation, set()).update((s, r) for s in cost.sizes for r in cost.ranges)
     for at, cost in enumerate(costs):
+        if cost.operation not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise Misplaced(("cost", at, "operation"), f"{cost.operation!r}: expected one of {known}")
         for size in cost.sizes:
             for length in cost.ranges:
                 if bytes_of(length) % bytes_of(size):

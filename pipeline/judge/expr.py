@@ -116,6 +116,11 @@ def check_syntax(text: str, language: Language = CLAIM) -> None:
     _parse(text, language)
 
 
+def names_in(text: str, language: Language = CLAIM) -> list[str]:
+    """The names of an expression, ``group.X`` or a scalar, in its order. Raises ExprError as check_syntax does."""
+    return list(dict.fromkeys(name for node in _in_order(_parse(text, language)) if (name := _name(node, language))))
+
+
 def evaluate(text: str, step: Step, params: Mapping[str, int]) -> Evaluation:
     """The truth of a claim over one step, with the values it used. Raises ExprError as check_syntax does."""
     return evaluate_with(text, CLAIM, lambda name: _lookup(name, step, params))
@@ -127,10 +132,7 @@ def evaluate_with(text: str, language: Language, lookup: Callable[[str], int | N
     Raises ExprError as check_syntax does.
     """
     tree = _parse(text, language)
-    names: dict[str, int | None] = {}
-    for node in _in_order(tree):
-        if (name := _name(node, language)) is not None:
-            names[name] = lookup(name)
+    names = {name: lookup(name) for name in names_in(text, language)}
     return Evaluation(_truth(tree, names), tuple(names.items()), tuple(_broken(tree, names)))
 
 

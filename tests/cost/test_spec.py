@@ -136,6 +136,24 @@ def test_sizes_are_powers_of_two_units(size, expected):
             "holds",
             "bound.0.holds: column 27: 'vmstat.x' is not of the language",
         ),
+        (
+            "10 * cost.instructions <=",
+            "10 * cost.instrs <=",
+            "holds",
+            "bound.0.holds: cost.instrs: expected cost.X with X one of instructions, splits",
+        ),
+        (
+            "<= baseline.instructions",
+            "<= param.bytes",
+            "holds",
+            "bound.0.holds: param.bytes: expected param.X with X one of range, size",
+        ),
+        (
+            'operation = "free"\ntitle',
+            'operation = "fee"\ntitle',
+            'operation = "fee"',
+            "cost.0.operation: 'fee': expected one of free,",
+        ),
         ("holds =", "hold =", "[[bound]]", "bound.0.holds: required key is missing"),
     ],
 )
