@@ -1,6 +1,7 @@
 """What a study says of costs: which calls are counted, what was published of them, and the bounds they must keep."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -24,13 +25,31 @@ LANGUAGE = expr.Language(
     where="see the language of bounds in docs/cost.md",
 )
 #: What a bound may ask of the call itself. ``range``, ``size``: bytes of the range and of a folio. ``blocks``:
-#: contiguous blocks of PTEs in the range, 0 where folios are smaller.
+#: contiguous blocks of PTEs in the range, 0 where folios are smaller, or mapped by a PMD.
 PARAMS = ("range", "size", "pages", "folios", "pages_per_folio", "blocks")
 
 
 def bytes_of(size: Size) -> int:
     """``64k`` as 65536."""
     return int(size[:-1]) * _UNITS[size[-1]]
+
+
+def size_of(number: int) -> Size:
+    """65536 as ``64k``, in the largest unit that divides it; bytes below 1 KiB as they are."""
+    unit = max((name for name, one in _UNITS.items() if number % one == 0), key=lambda n: _UNITS[n], default="")
+    return f"{number // _UNITS[unit]}{unit}" if unit and number else str(number)
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """One call: an operation on a range of folios of one size, in bytes."""
+
+    operation: str
+    folio: int
+    range: int
+
+    def __str__(self) -> str:
+        return f"{self.operation}.{size_of(self.folio)}.{size_of(self.range)}"
 
 
 class Cost(Table):
@@ -44,6 +63,10 @@ class Cost(Table):
     title: str = ""
     sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
     ranges: Annotated[tuple[Size, ...], Field(min_length=1)]
+
+    @property
+    def points(self) -> list[Point]:
+        return [Point(self.operation, bytes_of(s), bytes_of(r)) for s in self.sizes for r in self.ranges]
 
 
 class PublishedRow(Table):
@@ -94,6 +117,11 @@ class Bound(Table):
 
     def applies_to(self, kernel: str) -> bool:
         return any(fnmatchcase(kernel, glob) for glob in self.kernels)
+
+
+def points(costs: Iterable[Cost]) -> list[Point]:
+    """Every call that a study counts, once, in its order."""
+    return list(dict.fromkeys(point for cost in costs for point in cost.points))
 
 
 def check(

@@ -1,4 +1,4 @@
-"""The names of what is counted: operations and counts. Study file, measurement and report share them."""
+"""The names of what is counted, which study file, measurement and report share."""
 
 from collections.abc import Mapping
 
