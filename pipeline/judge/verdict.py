@@ -1,11 +1,12 @@
 """The judgement of a run: each kernel's verdict, held against what the study expects of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import Exit
 from pipeline.judge import claims, invariants
 from pipeline.judge.evidence import INFRA_ENDS, Evidence
 from pipeline.judge.model import (
+    Behaviour,
     BuildFact,
     Control,
     Decision,
@@ -35,7 +36,7 @@ def judge(study: Study, cells: Iterable[Cell], boots: Iterable[Boot], builds: Ma
         infra=infra,
         unplanned=tuple(evidence.unplanned()),
         control=claims.control(evidence, study.baseline.id) if study.baseline else None,
-        exit_code=_exit_code(kernels, infra),
+        exit_code=exit_code(kernels, infra),
     )
 
 
@@ -46,11 +47,16 @@ def control(study: Study, cells: Iterable[Cell], boots: Iterable[Boot], kernel: 
 
 def _kernel(evidence: Evidence, kernel: Kernel) -> KernelJudgement:
     decisions = invariants.decide(evidence, kernel)
-    behaviours = []
+    behaviours: list[Behaviour] = []
     if kernel.role == "candidate":
         decisions += claims.decide(evidence, kernel)
     else:
         behaviours = claims.behaviours(evidence, kernel)
+    return of_kernel(kernel, decisions, behaviours)
+
+
+def of_kernel(kernel: Kernel, decisions: Sequence[Decision], behaviours: Sequence[Behaviour] = ()) -> KernelJudgement:
+    """The judgement of a kernel by what was decided on it, held against ``kernel.expect``."""
     verdict = worst(decision.verdict for decision in decisions)
     if verdict == Verdict.KNOWN:  # counted and shown, and no fault of this kernel's series
         verdict = Verdict.PASS
@@ -70,7 +76,7 @@ def _kernel(evidence: Evidence, kernel: Kernel) -> KernelJudgement:
     )
 
 
-def _difference(kernel: Kernel, verdict: Verdict, decisions: list[Decision]) -> tuple[str, bool]:
+def _difference(kernel: Kernel, verdict: Verdict, decisions: Sequence[Decision]) -> tuple[str, bool]:
     """What is not as expected, and whether that rests on a definite PASS or FAIL."""
     expect = kernel.expect
     failing = {decision.id for decision in decisions if decision.verdict == Verdict.FAIL}
@@ -167,7 +173,7 @@ def _could_show(evidence: Evidence, kernel: str, known) -> set[str]:
     return names
 
 
-def _exit_code(kernels: tuple[KernelJudgement, ...], infra: tuple[str, ...]) -> int:
+def exit_code(kernels: tuple[KernelJudgement, ...], infra: tuple[str, ...]) -> int:
     """1 a definite difference, else 3 infrastructure, else 4 inconclusive, else 0."""
     odd = [kernel for kernel in kernels if not kernel.as_expected]
     if any(kernel.definite for kernel in odd):

@@ -1,0 +1,222 @@
+"""Costs judged: the bounds of the study, and what it must have measured at all. No VM, no file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.contpte.descriptor import GRANULES
+from pipeline.cost import growth, spec
+from pipeline.cost.measured import Measured
+from pipeline.cost.model import CostRun, Sample
+from pipeline.cost.spec import Bound, Point
+from pipeline.cost.words import COUNTS
+from pipeline.judge import expr, verdict
+from pipeline.judge.evidence import INFRA_ENDS
+from pipeline.judge.expr import Broken, Undecided
+from pipeline.judge.invariants import summarize
+from pipeline.judge.model import Decision, Judgement, Row, Verdict
+from pipeline.study import Expect, Kernel
+
+#: Of the instructions of a call, two measurements of the same may differ by so much; events not at all.
+STEADY = 0.001
+
+#: What every kernel is judged by, whatever the study's bounds are.
+BUILT_IN = {
+    "measured": "Everything that the study counts was counted",
+    "steady": "The same call costs the same each time",
+    "linear": "No cost grows faster than its range",
+}
+
+
+def judge(run: CostRun) -> Judgement:
+    """Every kernel of the run's study by its bounds and by ``BUILT_IN``, held against what is expected.
+
+    Pure: the same samples in any order give the same judgement.
+    """
+    measured = Measured(run)
+    kernels = tuple(
+        verdict.of_kernel(_expected(run, kernel), _decisions(measured, kernel)) for kernel in measured.kernels
+    )
+    infra = tuple(
+        f"{boot.kernel}/{boot.machine}: boot {boot.id} ended as {boot.end}: {boot.failure or 'its samples are lost'}"
+        for boot in run.boots
+        if boot.end in INFRA_ENDS
+    )
+    return Judgement(kernels=kernels, infra=infra, exit_code=verdict.exit_code(kernels, infra))
+
+
+def _expected(run: CostRun, kernel: Kernel) -> Kernel:
+    """The kernel with what its bounds expect of it, instead of what its claims do."""
+    failing = tuple(bound.id for bound in run.study.content.bound if kernel.id in bound.failing)
+    expect = Expect(verdict=Verdict.FAIL.value if failing else Verdict.PASS.value, failing=failing)
+    return kernel.model_copy(update={"expect": expect})
+
+
+def _decisions(measured: Measured, kernel: Kernel) -> list[Decision]:
+    study = measured.run.study.content
+    found = [_decide(name, BUILT_IN[name], list(rows(measured, kernel.id))) for name, rows in _RULES.items()]
+    decisions = [decision for decision in found if decision.rows]
+    return decisions + [
+        _decide(bound.id, bound.title, _bound(measured, kernel.id, bound), kind="structure")
+        for bound in study.bound
+        if bound.applies_to(kernel.id)
+    ]
+
+
+def _decide(name: str, title: str, rows: list[Row], *, kind: str = "built-in") -> Decision:
+    result, reason = summarize(rows, none="the study counts nothing that it speaks of")
+    return Decision(id=name, title=title, kind=kind, verdict=result, reason=reason, rows=tuple(rows))
+
+
+def _row(place: str, reason: str, *, failed: bool = True, **more: str) -> Row:
+    return Row(cell=place, verdict=Verdict.FAIL if failed else Verdict.INCONCLUSIVE, reason=reason, **more)
+
+
+def _measured(measured: Measured, kernel: str) -> Iterable[Row]:
+    for machine in measured.machines:
+        for point in measured.points:
+            place = f"{kernel}/{machine}/{point}"
+            if reason := measured.why_absent(kernel, machine, point):
+                yield _row(place, reason, failed=False)
+            else:
+                yield Row(cell=place, verdict=Verdict.PASS)
+
+
+def _steady(measured: Measured, kernel: str) -> Iterable[Row]:
+    """Of every call that was measured more than once: the spread of its counts."""
+    for machine in measured.machines:
+        for point in measured.points:
+            samples = [one for one in measured.all(kernel, machine, point) if one.outcome == "measured"]
+            if len(samples) < 2:
+                continue
+            place, different = f"{kernel}/{machine}/{point}", _unsteady(samples)
+            text = f"{len(samples)} times alike"
+            yield _row(place, different) if different else Row(cell=place, verdict=Verdict.PASS, text=text)
+
+
+def _unsteady(samples: list[Sample]) -> str:
+    """The first count that differs by more than it may, "" if none does."""
+    for name in COUNTS:
+        values = [sample.counts.get(name) for sample in samples]
+        known = [value for value in values if value is not None]
+        if len(known) not in (0, len(values)):
+            return f"{name} was counted {len(known)} times of {len(values)}"
+        allowed = STEADY * min(known, default=0) if name == "instructions" else 0
+        if known and max(known) - min(known) > allowed:
+            return f"{name} between {min(known):,} and {max(known):,} in {len(known)} measurements of the same"
+    return ""
+
+
+def _linear(measured: Measured, kernel: str) -> Iterable[Row]:
+    for machine in measured.machines:
+        for operation, folio, ranges in measured.families():
+            place = f"{kernel}/{machine}/{operation}.{spec.size_of(folio)}"
+            by_range = {at: measured.one(kernel, machine, Point(operation, folio, at)) for at in ranges}
+            if missing := [at for at, sample in by_range.items() if sample is None]:
+                why = measured.why_absent(kernel, machine, Point(operation, folio, missing[0]))
+                yield _row(place, f"at {spec.size_of(missing[0])}: {why}", failed=False)
+                continue
+            fits = {
+                name: grown for name in COUNTS if (grown := measured.growth(kernel, machine, operation, folio, name))
+            }
+            fast = [f"{name} {_steepest(one)}" for name, one in fits.items() if one.faster_than_linear]
+            if fast:
+                yield _row(place, "; ".join(fast))
+                continue
+            exponent = fits["instructions"].exponent
+            text = f"instructions: {fits['instructions'].per_unit:.1f} a page, exponent {exponent or 0:.2f}"
+            yield Row(cell=place, verdict=Verdict.PASS, text=text)
+
+
+def _steepest(one: growth.Growth) -> str:
+    """How a count grows where it does so fastest, over pages of the range."""
+    assert one.where is not None
+    assert one.steepest is not None
+    before, after = (dict(one.points)[pages] for pages in one.where)
+    power = f"like the range to the power of {one.steepest:.2f}" if before else "from nothing"
+    return f"grows {power}: {before:,} over {one.where[0]:,} pages, {after:,} over {one.where[1]:,}"
+
+
+_RULES = {"measured": _measured, "steady": _steady, "linear": _linear}
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Values of a bound's names at one point."""
+
+    measured: Measured
+    kernel: str
+    machine: str
+    point: Point
+
+    def __call__(self, name: str) -> int | None:
+        group, _, what = name.partition(".")
+        if group == "param":
+            return params(self.point, self.measured.page_bytes)[what]
+        where, point = self.kernel, self.point
+        if group == "baseline":
+            baseline = self.measured.run.study.content.baseline
+            if baseline is None:
+                return None
+            where = baseline.id
+        if group == "shortest":
+            point = Point(point.operation, point.folio, self.measured.ranges(point.operation, point.folio)[0])
+        sample = self.measured.one(where, self.machine, point)
+        return None if sample is None else sample.counts.get(what)
+
+
+def params(point: Point, page: int) -> dict[str, int]:
+    """``spec.PARAMS`` of a call in a guest with pages of ``page`` bytes.
+
+    A PMD maps as many pages as a table has entries of 8 bytes; a folio that large has no PTEs.
+    """
+    granule = next(one for one in GRANULES.values() if one.page == page)
+    blocks = point.range // granule.block if granule.block <= point.folio < page * (page // 8) else 0
+    return {
+        "range": point.range,
+        "size": point.folio,
+        "pages": point.range // page,
+        "folios": point.range // point.folio,
+        "pages_per_folio": point.folio // page,
+        "blocks": blocks,
+    }
+
+
+def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:
+    growing = any(name.startswith("shortest.") for name in expr.names_in(bound.holds, spec.LANGUAGE))
+    rows = []
+    for machine in measured.machines:
+        for point in measured.points:
+            if point.operation != bound.operation or not _within(bound, point):
+                continue
+            ranges = measured.ranges(point.operation, point.folio)
+            if growing and point.range == ranges[0]:
+                if len(ranges) == 1 and bound.sizes:
+                    rows.append(_row(f"{kernel}/{machine}/{point}", "counted over one range only", failed=False))
+                continue
+            rows.append(_bound_row(_Names(measured, kernel, machine, point), bound))
+    return rows
+
+
+def _within(bound: Bound, point: Point) -> bool:
+    sizes, ranges = map(spec.bytes_of, bound.sizes), map(spec.bytes_of, bound.ranges)
+    return (not bound.sizes or point.folio in sizes) and (not bound.ranges or point.range in ranges)
+
+
+def _bound_row(names: _Names, bound: Bound) -> Row:
+    place = f"{names.kernel}/{names.machine}/{names.point}"
+    read = expr.evaluate_with(bound.holds, spec.LANGUAGE, names)
+    shown = {"expression": bound.holds, "values": str(read), "text": str(read)}
+    if read.truth is True:
+        return Row(cell=place, verdict=Verdict.PASS, **shown)
+    if isinstance(read.truth, Undecided):
+        why = names.measured.why_absent(names.kernel, names.machine, names.point)
+        return _row(place, f"{read.truth.reason}{f': {why}' if why else ''}", failed=False, **shown)
+    return _row(place, "; ".join(map(excess, read.broken)) or str(read), **shown)
+
+
+def excess(broken: Broken) -> str:
+    """A comparison that does not hold, and by how much: the difference, and what it is of the right side."""
+    by = broken.left - broken.right
+    share = f", {abs(by) / abs(broken.right):.1%}" if broken.right else ""
+    how = f"{abs(by):,}{share} {'over' if by > 0 else 'under'} {broken.right:,}" if by else f"equal to {broken.right:,}"
+    return f"{broken.text} does not hold: {broken.left:,} is {how}"

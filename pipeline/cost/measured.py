@@ -1,0 +1,65 @@
+"""The samples of a run, found by kernel, machine and call."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from pipeline.cost import spec
+from pipeline.cost.growth import Growth, fit
+from pipeline.cost.model import CostRun, Sample
+from pipeline.cost.spec import Point
+from pipeline.study import Kernel
+
+
+def point_of(sample: Sample) -> Point:
+    """The call that a sample measured."""
+    return Point(sample.operation, sample.folio_bytes, sample.range_bytes)
+
+
+class Measured:
+    """An index of a run's samples; the order in which they come does not matter."""
+
+    def __init__(self, run: CostRun) -> None:
+        self.run = run
+        self.kernels: tuple[Kernel, ...] = run.study.content.kernel
+        self.points = spec.points(run.study.content.cost)
+        self._samples: dict[tuple[str, str, Point], list[Sample]] = defaultdict(list)
+        for sample in sorted(run.samples, key=lambda one: (one.repeat, one.boot)):
+            self._samples[sample.kernel, sample.machine, point_of(sample)].append(sample)
+        self.machines = list(run.machines) or sorted({sample.machine for sample in run.samples})
+        self.page_bytes = next((sample.page_bytes for sample in run.samples), 4096)
+
+    def all(self, kernel: str, machine: str, point: Point) -> list[Sample]:
+        """Every measurement of a call, in the order they were made."""
+        return self._samples.get((kernel, machine, point), [])
+
+    def one(self, kernel: str, machine: str, point: Point) -> Sample | None:
+        """The first measurement of a call that has counts, or None."""
+        return next((one for one in self.all(kernel, machine, point) if one.outcome == "measured"), None)
+
+    def why_absent(self, kernel: str, machine: str, point: Point) -> str:
+        """Why there is no measurement of a call, "" if there is one."""
+        samples = self.all(kernel, machine, point)
+        if any(one.outcome == "measured" for one in samples):
+            return ""
+        return samples[0].reason if samples else "not measured"
+
+    def ranges(self, operation: str, folio: int) -> list[int]:
+        """Ranges that the study counts of an operation at a folio size, the shortest first; bytes."""
+        return sorted(point.range for point in self.points if (point.operation, point.folio) == (operation, folio))
+
+    def families(self) -> Iterator[tuple[str, int, list[int]]]:
+        """(operation, folio bytes, ranges) of all that is counted over two ranges or more."""
+        for operation, folio in dict.fromkeys((point.operation, point.folio) for point in self.points):
+            if len(ranges := self.ranges(operation, folio)) > 1:
+                yield operation, folio, ranges
+
+    def growth(self, kernel: str, machine: str, operation: str, folio: int, count: str) -> Growth | None:
+        """How a count grows with the pages of the range; None where it is missing at one, or there is one only."""
+        counts = {}
+        for at in self.ranges(operation, folio):
+            sample = self.one(kernel, machine, Point(operation, folio, at))
+            value = sample.counts.get(count) if sample is not None else None
+            if value is None or sample is None:
+                return None
+            counts[sample.pages] = value
+        return fit(counts) if len(counts) > 1 else None
