@@ -1,5 +1,6 @@
 """Commands that make a run, or read one."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from pipeline import plan, stages, study, ui
 from pipeline.cli.app import app
 from pipeline.cli.options import Json, KernelOpt, MachineOpt, Quiet, RunArg, ScenarioOpt, StudyArg, events, run_options
+from pipeline.report import markdown
 
 
 @app.command(
@@ -36,6 +38,7 @@ def validate(
             scenarios=tuple(scenario or ()),
         )
         result = stages.validate(loaded, run_options(runs, jobs=jobs, fresh=fresh), emit)
+    markdown.tell_github(result.run, os.environ)
     _verdict(result, json=json)
 
 

@@ -10,7 +10,6 @@ from pipeline.run import Run, write_text
 FORMS: dict[str, Callable[[Run], str]] = {
     "run.json": json.render,
     "report.txt": text.render,
-    "junit.xml": junit.render,
     "report.ktap": ktap.render,
     "summary.md": markdown.render,
     "reproduce.sh": reproduce.render,
@@ -21,11 +20,12 @@ def write_all(run: Run, folder: Path, files: Mapping[str, Sequence[str]]) -> dic
     """Write every form into ``folder`` and return the paths by file name; a run without a judgement is judged first.
 
     ``files`` maps cell names to paths of their bulky records (KTAP, console, trace), relative to
-    ``folder``, which the HTML links to. Each file is written whole or not at all. Raises InfraError
+    ``folder``, which HTML and JUnit link to. Each file is written whole or not at all. Raises InfraError
     where the disk is full.
     """
     run = run if run.judgement is not None else run.judged()
     texts = {name: render(run) for name, render in FORMS.items()}
+    texts["junit.xml"] = junit.render(run, files)
     texts["report.html"] = html.render(run, files)
     for name, content in texts.items():
         write_text(folder / name, content, executable=name.endswith(".sh"))

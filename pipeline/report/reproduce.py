@@ -42,7 +42,7 @@ set -eu
 
 study=${{1:-}}
 [ -n "$study" ] || study={shlex.quote(study_path(run))}
-runs={shlex.quote(_runs_folder(run))}
+runs={shlex.quote(runs_folder(run))}
 
 expect() {{
     found=$(sha256sum "$2" | cut -d ' ' -f 1)
@@ -96,7 +96,7 @@ def _names_study(run: Run, word: str) -> bool:
     return bool(parts) and any(path.parts[-len(parts) :] == parts for path in (file, file.parent))
 
 
-def _runs_folder(run: Run) -> str:
+def runs_folder(run: Run) -> str:
     """What the command gave as ``--runs``, else kpv's own choice."""
     words = list(run.command)
     for word, following in zip(words, [*words[1:], ""], strict=True):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from pipeline.judge.model import Decision, Judgement, KernelJudgement, Row, Verdict, worst
 from pipeline.observation import Cell, Outcome
@@ -85,6 +86,29 @@ def counts(kernel: KernelJudgement) -> str:
     return ", ".join(f"{kernel.count(verdict)} {verdict}" for verdict in order if kernel.count(verdict))
 
 
+def is_expected(kernel: KernelJudgement, decision: Decision) -> bool:
+    """Whether a decision that does not hold is what the study expects of this kernel: no CI turns red for it."""
+    if decision.verdict == Verdict.FAIL and kernel.expected == Verdict.FAIL:
+        return not kernel.expected_failing or decision.id in kernel.expected_failing
+    return decision.verdict == Verdict.INCONCLUSIVE == kernel.expected
+
+
+def missed_failure(kernel: KernelJudgement, decision: Decision) -> bool:
+    """Whether a decision was expected to fail on this kernel, and does not: as bad as a failure not expected."""
+    return decision.id in kernel.expected_failing and decision.verdict != Verdict.FAIL
+
+
+def expected_cells(run: Run) -> set[str]:
+    """Cells of which everything that does not hold is expected of their kernel."""
+    expected: set[str] = set()
+    others: set[str] = set()
+    for kernel in judgement_of(run).kernels:
+        for decision in kernel.decisions:
+            bad = {row.cell for row in decision.rows if row.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)}
+            (expected if is_expected(kernel, decision) else others).update(bad)
+    return expected - others
+
+
 def numbers(row: Row) -> str:
     """``mthp.split 4 -> 0``: counters of the baseline and of the candidate; without a baseline, the candidate's alone.
 
@@ -136,9 +160,12 @@ def outcomes(cells: Iterable[Cell]) -> str:
 
 
 def base_version(run: Run) -> str:
-    """Version and source of the common tree, e.g. ``6.12.117 (debian:linux-source-6.12)``."""
+    """Version and source of the common tree: ``6.12.117 (Debian linux-source-6.12 6.12.117-1)``, ``6.12.0 (git v6.12
+    (adc218676eef))``. Of a folder only the name: its path is nobody else's business."""
     versions = dict.fromkeys(kernel.version for kernel in run.kernels if kernel.version)
-    return f"{', '.join(versions) or 'unknown version'} ({run.study.content.source.tree})"
+    sources = dict.fromkeys(kernel.source for kernel in run.kernels if kernel.source)
+    shown = [f"folder {PurePath(s[7:]).name}" if s.startswith("folder ") else s for s in sources]
+    return f"{', '.join(versions) or 'unknown version'} ({', '.join(shown) or run.study.content.source.tree})"
 
 
 def fact(run: Run, kernel: str) -> KernelFact | None:

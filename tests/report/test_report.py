@@ -92,56 +92,6 @@ def hostile():
     return a_run(a_study(title=HOSTILE, limits=[HOSTILE]), cells=cells, machines={"max": {"cpu": HOSTILE}})
 
 
-# report.txt
-
-
-def test_the_text_fits_a_mail(realistic):
-    lines = text.render(realistic).splitlines()
-    assert len(lines) < 60
-    assert max(map(len, lines)) < 72
-
-
-def test_the_text_of_a_run_that_went_wrong_everywhere_fits_a_mail_too():
-    claims = [
-        {
-            "id": f"claim-{n}-{'x' * 40}",
-            "title": "long " * 30,
-            "scenarios": ["*"],
-            "step": "free",
-            "candidate": "ret == 1",
-        }
-        for n in range(40)
-    ]
-    kernels = [{"id": "base", "role": "baseline"}, *({"id": f"v{n}", "title": "t " * 60} for n in range(12))]
-    rendered = text.render(a_run(a_study(claim=claims, kernel=kernels, title="long title " * 20)))
-    lines = rendered.splitlines()
-    assert len(lines) < 60
-    assert max(map(len, lines)) < 72
-    assert "more decisions: see report.html" in rendered
-    assert "Reproduce" in rendered
-
-
-def test_the_text_tells_verdict_numbers_base_and_how_to_repeat():
-    rendered = text.render(a_run())
-    for part in (
-        "6.12.117 (debian:linux-source-6.12)",
-        "Verdict: every kernel is judged as expected.",
-        "PASS         no-split: A covered folio is not split",
-        "mthp.split 4 -> 0",
-        "kpv validate study.toml",
-        "config 111111111111",
-        "study sha256 5555555555555555",
-    ):
-        assert part in rendered
-
-
-def test_the_text_puts_a_failure_with_its_reason_before_what_passes():
-    rendered = text.render(changed(checks=[BROKEN], outcome="failed"))
-    assert rendered.index("FAIL         no-lost-write") < rendered.index("PASS         no-split")
-    assert "page 3 reads 0, wrote 7" in rendered
-    assert "NOT as expected" in rendered
-
-
 # report.html
 
 
@@ -284,74 +234,6 @@ def test_an_unknown_or_hostile_state_is_shown_as_such():
 def test_many_pages_are_counted_not_drawn():
     assert "and 976 more pages" in pages.markup("a" * 2000)
     assert len(pages.describe("ab" * 1000)) < 600
-
-
-# junit.xml
-
-
-def test_junit_has_a_case_for_each_decision_and_each_cell():
-    run = a_run()
-    root = ElementTree.fromstring(junit.render(run))
-    decisions = sum(len(kernel.decisions) for kernel in run.judgement.kernels)
-    assert len(list(root.iter("testcase"))) == decisions + len(run.cells)
-    assert (root.get("tests"), root.get("failures"), root.get("errors")) == (str(decisions + len(run.cells)), "0", "0")
-
-
-@pytest.mark.parametrize(
-    ("changes", "tag", "word"),
-    [
-        ({"checks": [BROKEN], "outcome": "failed"}, "failure", "page 3 reads 0"),
-        ({"outcome": "skipped", "reason": "no zram"}, "error", "no zram"),
-        ({"outcome": "timeout", "reason": "30 s"}, "failure", "30 s"),
-    ],
-)
-def test_junit_tells_what_does_not_pass_so_that_no_server_counts_it_as_good(changes, tag, word):
-    root = ElementTree.fromstring(junit.render(changed(**changes)))
-    case = next(c for c in root.iter("testcase") if (c.get("classname"), c.get("name")) == ("kpv.v2.max", "full.64k"))
-    assert word in case.find(tag).get("message")
-    assert case.find("skipped") is None
-
-
-def test_junit_shows_known_as_skipped_with_its_explanation():
-    study = a_study(
-        known=[{"id": "k", "of": "no-lost-write", "scenarios": ["*"], "explanation": "zram skips the cache"}]
-    )
-    root = ElementTree.fromstring(junit.render(changed(study=study, checks=[BROKEN], outcome="failed")))
-    case = next(c for c in root.iter("testcase") if c.get("name") == "no-lost-write" and "v2" in c.get("classname"))
-    assert "zram skips the cache" in case.find("skipped").get("message")
-
-
-def test_junit_is_valid_xml_whatever_the_guest_printed(hostile):
-    rendered = junit.render(hostile)
-    ElementTree.fromstring(rendered.encode())
-    assert not set(rendered) & {"\x00", "\x08", "\x1b", "\ufffe"}
-
-
-# KTAP, Markdown
-
-
-def test_ktap_numbers_every_decision_and_never_skips_what_is_inconclusive():
-    lines = ktap.render(changed(outcome="skipped", reason="no zram # SKIP")).splitlines()
-    assert lines[0] == "KTAP version 1"
-    assert "1..2" in lines
-    assert "ok 1 base" in lines
-    assert "not ok 2 v2" in lines
-    unsure = next(line for line in lines if line.startswith("  not ok 5 no-lost-write # ERROR"))
-    assert " # SKIP" not in unsure
-
-
-def test_markdown_lets_no_guest_make_markup(hostile):
-    rendered = markdown.render(hostile)
-    assert "<script" not in rendered
-    rows = [line for line in rendered.splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in rows} <= {4, 5}
-    assert "### Spoiled" not in rendered
-
-
-def test_markdown_tells_each_kernel_and_the_numbers_of_its_claims():
-    rendered = markdown.render(a_run())
-    assert "| v2 | ✓ PASS | as expected | 6 PASS |" in rendered
-    assert "mthp.split 4 -&gt; 0" in rendered
 
 
 # reproduce.sh
