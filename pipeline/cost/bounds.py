@@ -186,7 +186,7 @@ def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:
     rows = []
     for machine in measured.machines:
         for point in measured.points:
-            if point.operation != bound.operation or not _within(bound, point):
+            if point.operation != bound.operation or not bound.is_at(point):
                 continue
             ranges = measured.ranges(point.operation, point.folio)
             if growing and point.range == ranges[0]:
@@ -195,11 +195,6 @@ def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:
                 continue
             rows.append(_bound_row(_Names(measured, kernel, machine, point), bound))
     return rows
-
-
-def _within(bound: Bound, point: Point) -> bool:
-    sizes, ranges = map(spec.bytes_of, bound.sizes), map(spec.bytes_of, bound.ranges)
-    return (not bound.sizes or point.folio in sizes) and (not bound.ranges or point.range in ranges)
 
 
 def _bound_row(names: _Names, bound: Bound) -> Row:

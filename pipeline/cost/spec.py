@@ -118,6 +118,11 @@ class Bound(Table):
     def applies_to(self, kernel: str) -> bool:
         return any(fnmatchcase(kernel, glob) for glob in self.kernels)
 
+    def is_at(self, point: Point) -> bool:
+        """Whether a call of its operation is one of the sizes and ranges it names."""
+        sizes, ranges = map(bytes_of, self.sizes), map(bytes_of, self.ranges)
+        return (not self.sizes or point.folio in sizes) and (not self.ranges or point.range in ranges)
+
 
 def points(costs: Iterable[Cost]) -> list[Point]:
     """Every call that a study counts, once, in its order."""

@@ -1,0 +1,58 @@
+"""Which calls a run counts: what the study says, or a choice of that."""
+
+from collections.abc import Iterable
+
+from pipeline.cost.spec import Bound, Cost, Point, bytes_of
+from pipeline.cost.words import OPERATIONS
+from pipeline.errors import UserError
+from pipeline.study import Study
+
+SIZES = ("4k", "16k", "32k", "64k", "128k", "256k", "512k", "1m", "2m")
+#: What is counted for a study that does not say: every operation at every size, and the growth of the first.
+DEFAULT = (
+    *(Cost(operation=name, title=title, sizes=SIZES, ranges=("4m",)) for name, title in OPERATIONS.items()),
+    Cost(operation="free", sizes=("4k", "64k", "2m"), ranges=("64m", "128m", "256m", "512m", "1g")),
+)
+
+
+def narrow(
+    study: Study, *, operations: tuple[str, ...] = (), sizes: tuple[str, ...] = (), ranges: tuple[str, ...] = ()
+) -> Study:
+    """The study with the calls that are to be counted, ``DEFAULT`` if it names none; empty means all it counts.
+
+    ``ranges``: lengths that are counted instead of the study's. Bounds that lose all their calls are
+    dropped. A narrowed run cannot show all that a kernel is expected to be outside of, so each is
+    then expected to keep its bounds. Raises UserError for what the study does not count.
+    """
+    costs = study.cost or DEFAULT
+    if not (operations or sizes or ranges):
+        return study.model_copy(update={"cost": costs})
+    _known("operation", operations, [cost.operation for cost in costs])
+    _known("folio size", sizes, [size for cost in costs for size in cost.sizes])
+    for length in ranges:
+        for size in sizes or SIZES:
+            _whole(length, size)
+    kept = []
+    for cost in costs:
+        left = tuple(size for size in cost.sizes if not sizes or size in sizes)
+        if left and (not operations or cost.operation in operations):
+            kept.append(cost.model_copy(update={"sizes": left, "ranges": ranges or cost.ranges}))
+    points = {point for cost in kept for point in cost.points}
+    bounds = tuple(bound.model_copy(update={"failing": ()}) for bound in study.bound if _remains(bound, points))
+    return study.model_copy(update={"cost": tuple(kept), "bound": bounds})
+
+
+def _remains(bound: Bound, points: Iterable[Point]) -> bool:
+    return any(point.operation == bound.operation and bound.is_at(point) for point in points)
+
+
+def _known(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    counted = list(dict.fromkeys(known))
+    for name in wanted:
+        if name not in counted:
+            raise UserError(f"the study does not count {what} {name!r}", hint=f"it counts {', '.join(counted)}")
+
+
+def _whole(length: str, size: str) -> None:
+    if bytes_of(length) % bytes_of(size):
+        raise UserError(f"a range of {length} is no whole number of {size} folios", hint="choose a multiple, e.g. 4m")

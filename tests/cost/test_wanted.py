@@ -1,0 +1,65 @@
+"""Which calls a run counts."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cost import spec
+from pipeline.cost.model import load
+from pipeline.cost.spec import Bound, Cost
+from pipeline.cost.wanted import DEFAULT, narrow
+from pipeline.cost.words import OPERATIONS
+from pipeline.errors import UserError
+
+STUDY = load(Path(__file__).parent / "data" / "made-up.json").study.content.model_copy(
+    update={
+        "cost": (
+            Cost(operation="free", sizes=("4k", "64k"), ranges=("4m",)),
+            Cost(operation="free", sizes=("64k",), ranges=("64m", "1g")),
+            Cost(operation="exit", sizes=("64k",), ranges=("4m",)),
+        ),
+        "bound": (
+            Bound(id="a", title="", operation="free", sizes=("64k",), holds="cost.splits == 0", failing=("v2",)),
+            Bound(id="b", title="", operation="exit", holds="cost.splits == 0"),
+        ),
+    }
+)
+
+
+def points(study):
+    return [str(point) for point in spec.points(study.cost)]
+
+
+def test_all_that_the_study_counts_is_counted_unless_told_otherwise():
+    assert narrow(STUDY) == STUDY
+    assert points(STUDY) == ["free.4k.4m", "free.64k.4m", "free.64k.64m", "free.64k.1g", "exit.64k.4m"]
+
+
+def test_a_study_that_does_not_say_has_every_operation_counted_and_growth():
+    left = narrow(STUDY.model_copy(update={"cost": ()}))
+    assert left.cost == DEFAULT
+    assert {cost.operation for cost in left.cost} == set(OPERATIONS)
+
+
+def test_a_choice_keeps_the_bounds_that_still_have_a_call_and_expects_them_to_hold():
+    assert points(narrow(STUDY, sizes=("4k",))) == ["free.4k.4m"]
+    assert narrow(STUDY, sizes=("4k",)).bound == ()
+    left = narrow(STUDY, operations=("free",))
+    assert [(bound.id, bound.failing) for bound in left.bound] == [("a", ())]
+
+
+def test_other_ranges_take_the_place_of_the_study_s():
+    assert points(narrow(STUDY, operations=("exit",), ranges=("8m", "16m"))) == ["exit.64k.8m", "exit.64k.16m"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"operations": ("fork",)}, "does not count operation 'fork'"),
+        ({"sizes": ("2m",)}, "does not count folio size '2m'"),
+        ({"sizes": ("64k",), "ranges": ("100k",)}, "a range of 100k is no whole number of 64k folios"),
+    ],
+)
+def test_what_is_not_counted_cannot_be_chosen(choice, said):
+    with pytest.raises(UserError, match=said):
+        narrow(STUDY, **choice)
