@@ -212,6 +212,8 @@ def _bound_row(names: _Names, bound: Bound) -> Row:
 def excess(broken: Broken) -> str:
     """A comparison that does not hold, and by how much: the difference, and what it is of the right side."""
     by = broken.left - broken.right
-    share = f", {abs(by) / abs(broken.right):.1%}" if broken.right else ""
-    how = f"{abs(by):,}{share} {'over' if by > 0 else 'under'} {broken.right:,}" if by else f"equal to {broken.right:,}"
-    return f"{broken.text} does not hold: {broken.left:,} is {how}"
+    if not by:
+        return f"{broken.text} does not hold: both are {broken.left:,}"
+    share = f" ({abs(by) / abs(broken.right):.1%})" if broken.right else ""
+    how = "more" if by > 0 else "less"
+    return f"{broken.text} does not hold: {broken.left:,} is {abs(by):,}{share} {how} than {broken.right:,}"
