@@ -5,6 +5,7 @@ scenarios, and what is claimed of them. Every mistake in the file is told with
 the file, the line and the fix.
 """
 
+import functools
 import re
 import tomllib
 from pathlib import Path
@@ -195,8 +196,12 @@ BUILT_IN = {
 
 def matches(name: str, glob: Glob) -> bool:
     """Whether ``<scenario>.<variant>`` matches a glob, in which only ``*`` and ``?`` are special."""
-    pattern = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(pattern, name) is not None
+    return _pattern(glob).fullmatch(name) is not None
+
+
+@functools.cache
+def _pattern(glob: Glob) -> re.Pattern[str]:
+    return re.compile(re.escape(glob).replace(r"\*", ".*").replace(r"\?", "."))
 
 
 def load(path: Path) -> Study:

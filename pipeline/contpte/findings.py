@@ -94,30 +94,35 @@ def _violations(
     tables: Sequence[Tables], states: Mapping[tuple[str, str], str], folio_pages: int
 ) -> Iterator[Violation]:
     seen: dict[str, tuple[Tables, list[Span]]] = {}
-    checked: dict[tuple[object, ...], list[Finding]] = {}
+    checked: dict[tuple[object, ...], tuple[list[Span], list[Finding]]] = {}
     for one in tables:
         if one.failure:
             continue
         granule = GRANULES[one.granule]
         key = (one.granule, one.hardware_af, one.hardware_dirty, *one.entries)
         if key not in checked:
-            checked[key] = [
-                finding
-                for span in summary.decode(one.entries, granule)
-                for finding in rules.check(
-                    span.entries,
-                    va=span.va,
-                    level=span.level,
-                    granule=granule,
-                    hardware_af=one.hardware_af,
-                    hardware_dirty=one.hardware_dirty,
-                )
-            ]
-        for finding in checked[key]:
+            decoded = summary.decode(one.entries, granule)
+            checked[key] = (
+                decoded,
+                [
+                    finding
+                    for span in decoded
+                    for finding in rules.check(
+                        span.entries,
+                        va=span.va,
+                        level=span.level,
+                        granule=granule,
+                        hardware_af=one.hardware_af,
+                        hardware_dirty=one.hardware_dirty,
+                    )
+                ],
+            )
+        spans, findings = checked[key]
+        for finding in findings:
             before, before_at = None, ""
             if one.view in seen:
-                last, spans = seen[one.view]
-                before, before_at = _entry_at(spans, finding, granule), place(last)
+                last, earlier = seen[one.view]
+                before, before_at = _entry_at(earlier, finding, granule), place(last)
             letters = states.get((one.at, one.view), "")
             yield Violation(
                 rules.RULES[finding.rule],
@@ -127,7 +132,6 @@ def _violations(
                 before_at,
                 _linux(one, finding, granule, letters, folio_pages),
             )
-        spans = summary.decode(one.entries, granule)
         seen[one.view] = (one, spans)
         if one.when == "checkpoint" and len({last.at for last, _ in seen.values()}) == 1:
             yield from _between(list(seen.values()), states, granule, folio_pages)

@@ -54,6 +54,7 @@ class Evidence:
             if len(repeats) > 1:  # writing a cell out takes a millisecond
                 repeats.sort(key=repr)
         self._boots = {boot.id: boot for boot in sorted(boots, key=lambda b: b.id)}
+        self._unmet = {boot.id: unmet(boot) for boot in self._boots.values()}
 
     def planned(self, kernel: str) -> list[Spot]:
         """Every cell that the study asks of a kernel, in the study's order."""
@@ -69,10 +70,10 @@ class Evidence:
     def matching(self, kernel: str, globs: Iterable[str], machines: Iterable[str] = ()) -> list[Spot]:
         """The planned cells of a kernel whose scenario matches one of ``globs``; all machines if none is named."""
         wanted, globs = tuple(machines), tuple(globs)
+        names = {f"{s.id}.{v}" for s in self.study.scenario for v in s.variants}
+        names = {name for name in names if any(matches(name, glob) for glob in globs)}
         return [
-            spot
-            for spot in self.planned(kernel)
-            if any(matches(spot.scenario, glob) for glob in globs) and (not wanted or spot.machine in wanted)
+            spot for spot in self.planned(kernel) if spot.scenario in names and (not wanted or spot.machine in wanted)
         ]
 
     def checking(self, kernel: str, invariant: str) -> list[Spot]:
@@ -124,7 +125,7 @@ class Evidence:
             return f"its boot {cell.boot!r} is not on record, so no precondition is known"
         if (boot.kernel, boot.machine) != (cell.kernel, cell.machine):
             return f"its boot {boot.id} is one of {boot.kernel}/{boot.machine}"
-        return unmet(boot)
+        return self._unmet[boot.id]
 
     def plugins(self, cell: Cell) -> list[str]:
         """Names of the plugins that were loaded when a cell ran."""
