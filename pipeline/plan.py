@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline import observation
+from pipeline import near, observation
 from pipeline.errors import UserError
 from pipeline.study import BUILT_IN, Claim, Kernel, Known, Study, matches
 
@@ -120,7 +120,7 @@ def narrow(
     if not kept:
         raise UserError(
             f"{study.path}: no scenario matches {', '.join(scenarios)}",
-            hint=f"scenarios: {', '.join(s.id for s in study.scenario)}",
+            hint=near.hint(scenarios[0].partition(".")[0], [s.id for s in study.scenario], kind="scenario"),
         )
     left = [f"{s.id}.{v}" for s in kept for v in s.variants]
 
@@ -171,4 +171,4 @@ def _whole(glob: str) -> str:
 def _known(kind: str, asked: tuple[str, ...], have: list[str]) -> None:
     for name in asked:
         if name not in have:
-            raise UserError(f"the study has no {kind} {name!r}", hint=f"{kind}s: {', '.join(have)}")
+            raise near.unknown(kind, name, have, where="the study")

@@ -57,9 +57,14 @@ def recording(emit: Emit) -> Iterator[tuple[Emit, Callable[[Path], None]]]:
         yield both, keep_in
 
 
-def write(run: Run, folder: Path) -> None:
-    """Write the reports, with links to the files that are there."""
-    report.write_all(run, folder, {cell.name: list(_links(folder, cell).values()) for cell in run.cells})
+def write(run: Run, folder: Path) -> dict[str, Path]:
+    """Write the reports, with links to the files that are there; returns their paths by file name."""
+    return report.write_all(run, folder, files_of(run, folder))
+
+
+def files_of(run: Run, folder: Path) -> dict[str, list[str]]:
+    """By the name of each cell: its bulky records that are there, relative to the run's folder."""
+    return {cell.name: list(_links(folder, cell).values()) for cell in run.cells}
 
 
 def kernel_files(folder: Path, built: KernelArtifact | BuildError) -> None:

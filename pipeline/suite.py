@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from pipeline import near
 from pipeline.errors import UserError
 from pipeline.schema import Id, Table, first_of, problems
 
@@ -48,10 +49,10 @@ def load(folder: Path, program: str, *, wanted_by: Path) -> tuple[Scenario, ...]
     """
     path = folder / f"{program}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.toml"))) or "none"
+        known = sorted(found.stem for found in folder.glob("*.toml"))
         raise SuiteError(
             f"{wanted_by}: programs names {program!r}: expected its scenarios in {path}, found no such file",
-            hint=f"programs with scenarios: {known}",
+            hint=near.hint(program, known, kind="program"),
         )
     try:
         text = path.read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import doctor
+from pipeline.catalogue.pages import Page
 from pipeline.errors import InfraError, KpvError
 from pipeline.events import (
     CellFinished,
@@ -217,6 +218,36 @@ def table(
     for row in rows:
         grid.add_row(*(Text(str(cell), style=STYLES.get(str(cell).split(" ")[0], "")) for cell in row))
     console.print(grid)
+
+
+def warn(text: str) -> None:
+    """A line on stderr about something that did not stop the work."""
+    print(f"kpv: {text}", file=sys.stderr, flush=True)
+
+
+def json(data: object, *, stream: TextIO | None = None) -> None:
+    """Print JSON to stdout."""
+    print(jsonlib.dumps(data, indent=1, ensure_ascii=False, default=str), file=stream or sys.stdout)
+
+
+def page(shown: Page, *, stream: TextIO | None = None) -> None:
+    """Print something whole to stdout: its title, then each section that has rows."""
+    console = _results(stream)
+    console.print(Text(shown.title, style="bold"), soft_wrap=True)
+    for section in shown.sections:
+        if not section.rows:
+            continue
+        if section.columns:
+            table(section.title, section.columns, section.rows, stream=stream)
+            continue
+        if section.title:
+            console.print(Text(section.title, style="bold"), soft_wrap=True)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, text in section.rows:
+            grid.add_row(Text(f"  {name}" if name else ""), Text(text))
+        console.print(grid)
 
 
 def doctor_report(findings: Sequence[doctor.Finding], *, json: bool = False, stream: TextIO | None = None) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import plan, study, ui
+from pipeline import plan, ui
 from pipeline.cli.app import app
-from pipeline.cli.options import Json, MachineOpt, Quiet, StudyArg, events, run_options
+from pipeline.cli.options import Json, MachineOpt, Quiet, StudyArg, events, load_study, run_options
 from pipeline.fuzz import campaign as fuzz_campaign
 
 
@@ -40,7 +40,7 @@ def fuzz(
     if seed is not None:
         wanted = dataclasses.replace(wanted, seed=seed)
     with events(json, quiet) as emit:
-        loaded = plan.only(study.load(study_file), kernels=tuple(kernel or ()), machines=tuple(machine or ()))
+        loaded = plan.only(load_study(study_file), kernels=tuple(kernel or ()), machines=tuple(machine or ()))
         result = fuzz_campaign.run(loaded, wanted, run_options(runs, jobs=jobs), emit, scenarios=tuple(scenario or ()))
     if not json:
         ui.table(

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import plan, study, ui
+from pipeline import plan, ui
 from pipeline.cli.app import app
-from pipeline.cli.options import MachineOpt, Quiet, ScenarioOpt, StudyArg, events, run_options
+from pipeline.cli.options import MachineOpt, Quiet, ScenarioOpt, StudyArg, events, load_study, run_options
 from pipeline.mutate import campaign as mutate_campaign
 from pipeline.mutate import mutant
 from pipeline.mutate import report as mutate_report
@@ -55,7 +55,7 @@ def mutate(
     rejected, 4 a mutant told nothing (it does not apply or build, or is inconclusive).
     """
     found = mutant.load_all(mutants, only=only)
-    loaded = study.load(study_file)
+    loaded = load_study(study_file)
     chosen = mutate_campaign.under_test(loaded, kernel)
     narrowed = plan.narrow(loaded, machines=tuple(machine or ()), scenarios=tuple(scenario or ()))
     with events(False, quiet, explain=explain) as emit:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from pipeline import near
 from pipeline.errors import UserError
 from pipeline.schema import Id, Table, first_of, line_of, problems
 
@@ -48,9 +49,9 @@ def load(folder: Path, name: str) -> Machine:
     """The machine ``name`` of the profiles in ``folder``. Raises MachineError."""
     path = folder / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(names(folder)) or "none"
         raise MachineError(
-            f"machine {name!r}: expected a profile at {path}, found none", hint=f"machines there are: {known}"
+            f"machine {name!r}: expected a profile at {path}, found none",
+            hint=near.hint(name, names(folder), kind="machine"),
         )
     return read(path)
 

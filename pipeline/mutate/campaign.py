@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import runfolder, stages
+from pipeline import near, runfolder, stages
 from pipeline.errors import Exit, UserError
 from pipeline.events import CellFinished, Emit, Event, MutantFinished, Note, StageProgress
 from pipeline.judge.model import Verdict
@@ -78,7 +78,7 @@ def under_test(study: Study, wanted: str = "") -> Kernel:
         for kernel in study.kernel:
             if kernel.id == wanted:
                 return kernel
-        raise UserError(f"the study has no kernel {wanted!r}", hint=f"kernels: {ids}")
+        raise near.unknown("kernel", wanted, [kernel.id for kernel in study.kernel], where="the study")
     sound = [k for k in study.kernel if k.role == "candidate" and k.expect.verdict == Verdict.PASS]
     if not sound:
         raise UserError(

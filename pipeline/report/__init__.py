@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pipeline import near
 from pipeline.report import html, json, junit, ktap, markdown, reproduce, text
 from pipeline.run import Run, write_text
 
@@ -14,6 +15,32 @@ FORMS: dict[str, Callable[[Run], str]] = {
     "summary.md": markdown.render,
     "reproduce.sh": reproduce.render,
 }
+#: Files that link to the records of cells.
+LINKING: dict[str, Callable[[Run, Mapping[str, Sequence[str]]], str]] = {
+    "report.html": html.render,
+    "junit.xml": junit.render,
+}
+
+
+def names() -> list[str]:
+    """The forms by the name that ``form`` takes, i.e. the module that makes each: html, junit, json, text..."""
+    return [_name(render) for render in (*LINKING.values(), *FORMS.values())]
+
+
+def form(name: str, run: Run, files: Mapping[str, Sequence[str]]) -> str:
+    """One form of the report as text; ``files``: see ``write_all``. Raises UserError for a name that is none."""
+    run = run if run.judgement is not None else run.judged()
+    for linking in LINKING.values():
+        if _name(linking) == name:
+            return linking(run, files)
+    for render in FORMS.values():
+        if _name(render) == name:
+            return render(run)
+    raise near.unknown("form of report", name, names())
+
+
+def _name(render: Callable[..., str]) -> str:
+    return render.__module__.rpartition(".")[2]
 
 
 def write_all(run: Run, folder: Path, files: Mapping[str, Sequence[str]]) -> dict[str, Path]:
@@ -25,8 +52,7 @@ def write_all(run: Run, folder: Path, files: Mapping[str, Sequence[str]]) -> dic
     """
     run = run if run.judgement is not None else run.judged()
     texts = {name: render(run) for name, render in FORMS.items()}
-    texts["junit.xml"] = junit.render(run, files)
-    texts["report.html"] = html.render(run, files)
+    texts |= {name: render(run, files) for name, render in LINKING.items()}
     for name, content in texts.items():
         write_text(folder / name, content, executable=name.endswith(".sh"))
     return {name: folder / name for name in texts}

@@ -1,0 +1,1 @@
+"""What there is to name on the command line: listed in short, or shown whole."""
