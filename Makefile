@@ -9,6 +9,8 @@ PYTEST_ARGS ?=
 
 PYTHON := .venv/bin/python
 KPV := .venv/bin/kpv
+# Two processes: one takes the system tests, most of whose time the other has a CPU to itself (tests/conftest.py).
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
 # Which exit code it was, then the same code to make. $(1) is the name of the program.
 define tell_exit_code
 { code=$$?; echo "$(1) exit code: $$code" >&2; exit $$code; }
@@ -35,11 +37,11 @@ setup: ## system packages and .venv; does nothing when all is there
 validate: setup ## run a study: STUDY=path ARGS='options of kpv validate'
 	@$(KPV) validate '$(STUDY)' $(ARGS) || $(call tell_exit_code,kpv)
 
-test: setup ## all tests, unit tests first; builds and boots real kernels
-	@$(PYTHON) -m pytest --all $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+test: setup ## all tests; builds and boots real kernels
+	@$(PYTEST) --all $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
 
 unit: setup ## unit tests only (seconds)
-	@$(PYTHON) -m pytest $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+	@$(PYTEST) $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
 
 system: setup ## system tests only
 	@$(PYTHON) -m pytest --all -m system $(PYTEST_ARGS) || $(call tell_exit_code,pytest)

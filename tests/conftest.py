@@ -1,8 +1,10 @@
 """Which tests run: unit tests unless told otherwise.
 
 ``pytest`` runs the unit tests; ``pytest --all`` (``make test``) adds those
-marked ``system``, after the unit tests, so that a broken function is told
-before a kernel is built.
+marked ``system``. In one process they come after the unit tests, so that a
+broken function is told before a kernel is built. With several (``-n 2 --dist
+loadgroup``) one of them takes all system tests, one after the other: two
+kernel builds, or two studies, at once would only wait for each other.
 """
 
 import pytest
@@ -19,7 +21,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("system") is None:
             item.add_marker(pytest.mark.unit)
-        elif item.get_closest_marker("timeout") is None:
+            continue
+        item.add_marker(pytest.mark.xdist_group("system"))
+        if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SYSTEM_TIMEOUT))
     items.sort(key=lambda item: item.get_closest_marker("system") is not None)
     if config.getoption("--all"):
