@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipeline import exercise, plan, results
@@ -17,6 +18,7 @@ from pipeline.guest import qemu
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.machine import Machine
 from pipeline.guest.plugins import Plugin
+from pipeline.judge import inputs as judged
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell, Outcome
 from pipeline.store import Store
@@ -260,6 +262,21 @@ def qemu_of(guest: Guest, machine: Machine) -> list[str]:
         machine, program="", image=none, initrd=none, ram=none, swap=none, mailbox=none, log=none, qmp=none, port=0
     )
     return [guest.qemu_version, *shape, *(plugin.identity for plugin in guest.plugins)]
+
+
+def judged_inputs(
+    study: Study, machines: Iterable[Machine], guest: Guest, *, code: Iterable[ModuleType] = ()
+) -> dict[str, Any]:
+    """What a judged result of a study depends on besides the kernels, see ``judge.inputs``."""
+    profiles = tuple(machines)
+    return judged.of(
+        study,
+        machines=[machine.model_dump(mode="json") for machine in profiles],
+        qemu=[word for machine in profiles for word in qemu_of(guest, machine)],
+        rootfs=guest.rootfs_sha256,
+        programs=guest.programs,
+        code=code,
+    )
 
 
 def _not_run(spec: plan.CellSpec, reason: str) -> Cell:

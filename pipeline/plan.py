@@ -100,6 +100,7 @@ def narrow(
 ) -> Study:
     """The study restricted to some kernels, machines and ``<scenario>.<variant>`` globs; empty means all.
 
+    A glob after ``!`` takes away instead: ``!random*`` alone is all but those.
     Claims and invariants that lose all their scenarios are dropped. A narrowed
     run cannot show all that a kernel is expected to fail on, so each kernel
     is then expected to pass. Raises UserError for a name the study has not.
@@ -109,10 +110,14 @@ def narrow(
     _known("kernel", kernels, [kernel.id for kernel in study.kernel])
     _known("machine", machines, list(study.machines))
     kept = []
+    wanted = [_whole(glob) for glob in scenarios if not glob.startswith("!")] or ["*"]
+    unwanted = [_whole(glob[1:]) for glob in scenarios if glob.startswith("!")]
     for scenario in study.scenario:
-        globs = scenarios or ("*",)
         names = tuple(
-            v for v in scenario.variants if any(matches(f"{scenario.id}.{v}", _whole(glob)) for glob in globs)
+            v
+            for v in scenario.variants
+            if any(matches(f"{scenario.id}.{v}", glob) for glob in wanted)
+            and not any(matches(f"{scenario.id}.{v}", glob) for glob in unwanted)
         )
         if names:
             only = tuple(m for m in scenario.machines if not machines or m in machines)

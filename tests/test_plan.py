@@ -89,6 +89,14 @@ def test_a_glob_narrows_variants_too():
     assert [(s.id, s.variants) for s in small.scenario] == [("full", ("64k",)), ("fork", ("64k",))]
 
 
+def test_a_glob_after_an_exclamation_mark_takes_away():
+    def left(*globs: str) -> list[str]:
+        return [f"{s.id}.{v}" for s in plan.narrow(a_study(), scenarios=globs).scenario for v in s.variants]
+
+    assert left("!fork") == ["full.64k", "full.128k"]
+    assert left("*.64k", "!full*") == ["fork.64k"]
+
+
 def test_a_narrowed_study_is_a_sound_study():
     study = a_study(
         known=[{"id": "k", "of": "no-split", "scenarios": ["full.*"], "explanation": "e"}],

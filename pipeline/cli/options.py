@@ -66,7 +66,7 @@ ScenarioOpt = Annotated[
     typer.Option(
         "--scenario",
         "-s",
-        help="Only these scenarios, e.g. 'full_cover' or '*.64k'.",
+        help="Only these scenarios, e.g. 'full_cover' or '*.64k'; '!random*': not these.",
         autocompletion=complete.scenario,
     ),
 ]

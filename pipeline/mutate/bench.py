@@ -91,12 +91,8 @@ class Bench:
                 kernel=self._inputs(recipe),
                 reference=self._inputs(self._recipe),
                 kind=mutant.kind,
-                study=study,
                 all_checks=self._all_checks,
-                machines=[machine.model_dump(mode="json") for machine in self._ready.machines],
-                qemu=[word for machine in self._ready.machines for word in cells.qemu_of(self._guest, machine)],
-                rootfs=self._guest.rootfs_sha256,
-                programs=self._guest.programs,
+                judged=cells.judged_inputs(study, self._ready.machines, self._guest, code=[score]),
             )
             yield Job(mutant, name, study, recipe, key=key, seconds=time.monotonic() - began)
 

@@ -1,16 +1,15 @@
 """What is known of a mutant once it was tried, and keeping it for as long as nothing that matters changes."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from pipeline import contpte, judge, observation, plan
+from pipeline import plan
 from pipeline.judge.model import Noun
-from pipeline.mutate import mutant, score
+from pipeline.mutate import mutant
 from pipeline.mutate.score import Finding, Outcome
 from pipeline.store import Store
 from pipeline.study import Scenario, Study
@@ -72,34 +71,20 @@ def inputs(
     kernel: Mapping[str, Any],
     reference: Mapping[str, Any],
     kind: mutant.Kind,
-    study: Study,
     all_checks: bool,
-    machines: Iterable[Mapping[str, Any]],
-    qemu: Iterable[str],
-    rootfs: str,
-    programs: Mapping[str, str],
+    judged: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that can change a result.
 
-    ``kernel`` and ``reference``: the inputs of the two kernels' builds. ``study``: as it is judged,
-    see ``score.study_of``; of it only what runs or decides counts. The mutant's name and title do not.
+    ``kernel`` and ``reference``: the inputs of the two kernels' builds; ``judged``: see ``judge.inputs``, of the
+    study as it is judged, see ``score.study_of``. The mutant's name and title do not count.
     """
     return {
-        "code": _code(),
         "kernel": dict(kernel),
         "reference": dict(reference),
         "kind": kind,
         "all_checks": all_checks,
-        "machines": [dict(machine) for machine in machines],
-        "qemu": list(qemu),
-        "rootfs": rootfs,
-        "programs": dict(programs),
-        "scenarios": _dump(study.scenario),
-        "invariants": [invariant.id for invariant in study.invariant],
-        "claims": _dump(study.claim, "title"),
-        "known": _dump(study.known, "explanation", "kernels"),
-        "probes": _dump(study.probe),
-        "tracepoints": list(study.tracepoints),
+        **judged,
     }
 
 
@@ -169,14 +154,3 @@ def _read(folder: Path) -> Result | None:
         return Result.model_validate_json((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None
-
-
-def _dump(entries: Iterable[Any], *without: str) -> list[dict[str, Any]]:
-    return [entry.model_dump(mode="json", exclude=set(without) or None) for entry in entries]
-
-
-def _code() -> str:
-    """Digest of the code that decides: another judge may decide otherwise."""
-    files = [Path(score.__file__), Path(observation.__file__)]
-    files += [file for room in (judge, contpte) for file in sorted(Path(room.__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
