@@ -72,6 +72,10 @@ static struct race {
 	char *away;		/* where parts may be moved to */
 	int nodes;
 	int trigger;		/* file whose write disturbs */
+	const char *event;	/* of /proc/vmstat, that shows that it does */
+	int64_t events;		/* of these, or what else is counted: at first, then since */
+	int min_rounds;
+	bool restless;		/* pages change hands at any time: no look at their flags */
 	int64_t disturbed;
 	bool pinned;
 	pthread_t thread;
@@ -290,6 +294,8 @@ static void verify_flags(void)
 {
 	const char *states;
 
+	if (race.restless)
+		return;
 	kpv_drain();
 	states = region_states(&rg);
 	for (size_t i = 0; i < rg.pages && states[0]; i++) {
@@ -363,7 +369,7 @@ static bool any_wrong(void)
 /* Whether the other side has done something, too. */
 static bool enough_done(void)
 {
-	return seen.rounds >= MIN_ROUNDS &&
+	return seen.rounds >= race.min_rounds &&
 	       (race.in_step || __atomic_load_n(&race.disturbed, __ATOMIC_RELAXED) >= MIN_DISTURBED);
 }
 
@@ -378,6 +384,18 @@ static void rounds(void (*one)(int round))
 	kpv_param("skipped_pages", seen.skipped);
 }
 
+/* Of /proc/vmstat; -1: not there. */
+static int64_t vm_events(const char *name)
+{
+	size_t len = strlen(name);
+
+	kpv_slurp(kpv.vmstat);
+	for (char *s = kpv.text; s && *s; s = kpv_next_line(s))
+		if (!strncmp(s, name, len) && s[len] == ' ')
+			return kpv_number(s + len);
+	return -1;
+}
+
 static bool race_prepare(FIX *self)
 {
 	int64_t seed = env_number("KPV_SEED", 1);
@@ -387,6 +405,7 @@ static bool race_prepare(FIX *self)
 	race.random[0] = seed;
 	race.random[1] = ~seed;
 	race.raced = NO_PAGE;
+	race.min_rounds = MIN_ROUNDS;
 	race.flags = mmap(NULL, psize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return race.flags != MAP_FAILED;
 }
@@ -395,6 +414,8 @@ static bool race_start(race_work *work, bool in_step)
 {
 	race.work = work;
 	race.in_step = in_step;
+	if (race.event)
+		race.events = vm_events(race.event);
 	grow_emulated_tlb();
 	return !pthread_create(&race.thread, NULL, in_step ? in_step_thread : background_thread,
 			       NULL);
@@ -406,6 +427,8 @@ static void race_stop(void)
 	pthread_join(race.thread, NULL);
 	if (!race.in_step)
 		kpv_param("disturbed", race.disturbed);
+	if (race.event)
+		race.events = vm_events(race.event) - race.events;
 }
 
 static void race_judge(META *_metadata)
@@ -495,7 +518,7 @@ static void race_on_inner_half(const FIX *self)
 #define RACE_JUDGE() do {							\
 	NEED("other_side_answers", !seen.stuck, 0, seen.stuck);			\
 	race_judge(_metadata);							\
-	NEED("rounds", any_wrong() || enough_done(), MIN_ROUNDS, seen.rounds);	\
+	NEED("rounds", any_wrong() || enough_done(), race.min_rounds, seen.rounds); \
 } while (0)
 
 #define RACE(work, in_step) do {						\
@@ -504,6 +527,8 @@ static void race_on_inner_half(const FIX *self)
 	race_stop();								\
 	NEED("other_cpu_pinned", race.pinned, 1, race.pinned);			\
 	RACE_JUDGE();								\
+	if (race.event)								\
+		NEED(race.event, any_wrong() || race.events > 0, 1, race.events); \
 } while (0)
 
 #define IN_STEP true
@@ -703,7 +728,7 @@ TEST_F(lazyfree, race_split)
 	race_accounting(_metadata, self);
 }
 
-/* Every other page to the next node; each move takes its folio. */
+/* Every other page to the next node, and on; each move takes its folio. */
 static void migrate(struct race *r)
 {
 	static int node;
@@ -711,14 +736,14 @@ static void migrate(struct race *r)
 	int nodes[MAX_PAGES], status[MAX_PAGES];
 	size_t nr = 0;
 
-	node = (node + 1) % r->nodes;
-	for (size_t i = 0; i < rg.pages; i += 2, nr++) {
-		pages[nr] = rg.base + i * psize;
-		nodes[nr] = node;
-	}
-	do
+	for (size_t i = 0; i < rg.pages; i += 2)
+		pages[nr++] = rg.base + i * psize;
+	do {
+		node = (node + 1) % r->nodes;
+		for (size_t i = 0; i < nr; i++)
+			nodes[i] = node;
 		syscall(SYS_move_pages, 0, nr, pages, nodes, status, 1 << 1 /* MPOL_MF_MOVE */);
-	while (!call_returned());
+	} while (!call_returned());
 }
 
 static int count_nodes(void)
@@ -734,10 +759,11 @@ static int count_nodes(void)
 
 TEST_F(lazyfree, race_migrate)
 {
+	race.nodes = count_nodes();
+	NEED("nodes", race.nodes > 1, 2, race.nodes);
+	race.event = "pgmigrate_success";
 	RACE_REGION(4);
 	race_on_parts(self);
-	race.nodes = count_nodes();
-	kpv_param("nodes", race.nodes);
 	RACE(migrate, IN_STEP);
 	race_accounting(_metadata, self);
 }
@@ -761,7 +787,92 @@ TEST_F(lazyfree, race_collapse)
 {
 	RACE_REGION(1);
 	race_on_inner_half(self);
+	race.event = "thp_collapse_alloc";
 	RACE(collapse, IN_STEP);
+	race_accounting(_metadata, self);
+}
+
+/* A file of khugepaged's. */
+static int khugepaged_open(const char *name, int how)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/transparent_hugepage/khugepaged/%s", name);
+	return open(path, how | O_CLOEXEC);
+}
+
+static int64_t khugepaged_set(const char *name, int64_t value)
+{
+	int fd = khugepaged_open(name, O_RDWR);
+	int64_t before = kpv_read_int(fd);
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lld", (long long)value);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		before = -1;
+	close(fd);
+	return before;
+}
+
+static int64_t khugepaged_sleep, khugepaged_pages;
+
+/* Have it look at all it may look at, again and again. */
+static bool khugepaged_hurry(const FIX *self)
+{
+	int root = kpv_thp_dir(), fd = thp_open(root, self->order);
+	bool ok = fd >= 0 && thp_write(fd, "madvise");
+
+	close(fd);
+	close(root);
+	khugepaged_pages = khugepaged_set("pages_to_scan", 1 << 16);
+	khugepaged_sleep = khugepaged_set("scan_sleep_millisecs", 1);
+	return ok && khugepaged_pages >= 0 && khugepaged_sleep >= 0;
+}
+
+static void khugepaged_rest(void)
+{
+	khugepaged_set("scan_sleep_millisecs", khugepaged_sleep);
+	khugepaged_set("pages_to_scan", khugepaged_pages);
+}
+
+/* Until khugepaged has made a large folio of anything; only that counts. */
+static void khugepaged(struct race *r)
+{
+	int64_t before = kpv_read_int(r->trigger);
+
+	while (!get(&r->flags->quit) && !get(&r->flags->pause)) {
+		if (kpv_read_int(r->trigger) != before)
+			return;
+		usleep(100);
+	}
+	__atomic_fetch_sub(&r->disturbed, 1, __ATOMIC_RELAXED);
+}
+
+/*
+ * The daemon of itself makes one large folio of all again, wherever the call, the
+ * writes and the reclaim of a round stand. Kills: what race_collapse kills, where
+ * it depends on whose the page tables are that are collapsed.
+ */
+TEST_F(lazyfree, race_khugepaged)
+{
+	int64_t collapsed;
+
+	RACE_REGION(1);
+	race_on_inner_half(self);
+	race.restless = true;	/* the daemon does not pause */
+	race.min_rounds = MIN_ROUNDS / 2;	/* it takes most of a CPU */
+	race.trigger = khugepaged_open("pages_collapsed", O_RDONLY);
+	NEED("pages_collapsed", race.trigger >= 0, 1, 0);
+	NEED("khugepaged", khugepaged_hurry(self), 1, 0);
+	collapsed = kpv_read_int(race.trigger);
+	ASSERT_TRUE(race_start(khugepaged, IN_BACKGROUND));
+	rounds(one_round);
+	race_stop();
+	khugepaged_rest();
+	collapsed = kpv_read_int(race.trigger) - collapsed;
+	NEED("other_cpu_pinned", race.pinned, 1, race.pinned);
+	RACE_JUDGE();
+	NEED("collapsed", any_wrong() || collapsed >= MIN_DISTURBED, MIN_DISTURBED, collapsed);
 	race_accounting(_metadata, self);
 }
 
@@ -872,6 +983,7 @@ TEST_F(lazyfree, race_compact)
 {
 	race.trigger = open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC);
 	NEED("compact_memory", race.trigger >= 0, 1, 0);
+	race.event = "pgmigrate_success";
 	RACE_REGION(4);
 	race_on_parts(self);
 	RACE(compact, IN_BACKGROUND);
@@ -890,6 +1002,7 @@ TEST_F(lazyfree, race_swap)
 {
 	RACE_REGION(4);
 	race_on_parts(self);
+	race.event = "pswpout";
 	RACE(swap, IN_BACKGROUND);
 	race_accounting(_metadata, self);
 }

@@ -60,6 +60,8 @@ def command_line(
         "printk.devkmsg=on",  # markers come through /dev/kmsg, which drops lines in a hurry otherwise
         # Joining a cgroup, making one and placing a probe each wait for a grace period, 10 ms and more by the tick.
         "rcupdate.rcu_expedited=1",
+        # A node for each CPU: move_pages() has somewhere to move pages to.
+        *([f"numa=fake={machine.smp}"] if machine.smp > 1 else []),
         *machine.append,
         *append,
     ]
