@@ -16,11 +16,15 @@ BOOT_FILES = ("console.log", "trace.dat", "qemu.err")
 
 
 def find_cell(store: Store, inputs: Mapping[str, object]) -> tuple[Cell, Boot] | None:
-    """The recorded cell of these inputs and its boot, or None; a cell whose boot is gone counts as none."""
+    """The recorded cell of these inputs and its boot, or None; one that was removed meanwhile, that another version
+    recorded, or whose boot is gone counts as none."""
     folder = store.find("cell", inputs)
     if folder is None:
         return None
-    cell = Cell.model_validate_json((folder / "cell.json").read_bytes())
+    try:
+        cell = Cell.model_validate_json((folder / "cell.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
     boot = find_boot(store, cell.boot)
     return (cell, boot[0]) if boot is not None else None
 

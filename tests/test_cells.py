@@ -136,6 +136,19 @@ def test_another_image_runs_all_again_and_says_why(run, vm):
     assert vm.jobs[0].why == "3 of 3 cells: image: 11111111 -> 99999999"
 
 
+def test_a_cell_that_another_version_recorded_is_run_again(run, vm, tmp_path):
+    run()
+    vm.jobs.clear()
+    (kept, *_) = sorted(tmp_path.glob("store/cell/*/cell.json"))
+    kept.write_text(kept.read_text().replace("{", '{"of_tomorrow": 1,', 1))
+    done, _, _ = run()
+    assert [len(job.specs) for job in vm.jobs] == [1]
+    assert len(done) == 6
+    vm.jobs.clear()
+    run()
+    assert vm.jobs == []
+
+
 def test_fresh_runs_all_again_and_records_the_new(run, vm):
     run()
     vm.jobs.clear()
