@@ -21,7 +21,9 @@ from pipeline.repeat import report as repeat_report
 def repeat(
     study_file: StudyArg,
     times: Annotated[int, typer.Option("--times", "-n", min=2, help="Passes of each kernel in all.")] = 10,
-    kernel: Annotated[list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel.", autocompletion=complete.kernel)] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel.", autocompletion=complete.kernel)
+    ] = None,
     machine: MachineOpt = None,
     scenario: ScenarioOpt = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write passes and differences to this file.")] = None,
