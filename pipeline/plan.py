@@ -101,9 +101,10 @@ def narrow(
     """The study restricted to some kernels, machines and ``<scenario>.<variant>`` globs; empty means all.
 
     A glob after ``!`` takes away instead: ``!random*`` alone is all but those.
-    Claims and invariants that lose all their scenarios are dropped. A narrowed
-    run cannot show all that a kernel is expected to fail on, so each kernel
-    is then expected to pass. Raises UserError for a name the study has not.
+    Claims and invariants that lose all their scenarios are dropped. With some
+    machines or scenarios left out, a run cannot show all that a kernel is expected
+    to fail on, so each kernel is then expected to pass. Raises UserError for a name
+    the study has not.
     """
     if not (kernels or machines or scenarios):
         return study
@@ -140,10 +141,11 @@ def narrow(
     checked = {name for scenario in kept for name in scenario.checks}
     claims, invariants = remaining(study.claim), tuple(i for i in study.invariant if i.id in checked)
     judged = {entry.id for entry in (*claims, *invariants)} | set(BUILT_IN)
+    update = {"expect": Kernel(id=study.kernel[0].id).expect} if machines or scenarios else {}
     return study.model_copy(
         update={
             "kernel": tuple(
-                kernel.model_copy(update={"expect": Kernel(id=kernel.id).expect})
+                kernel.model_copy(update=update)
                 for kernel in study.kernel
                 if not kernels or kernel.id in kernels or (kernel.role == "baseline")
             ),

@@ -21,7 +21,7 @@ from pipeline.judge import expr
 from pipeline.judge.model import BuildFact
 from pipeline.kernel import build, kconfig, series, source, toolchain
 from pipeline.kernel.build import BuildError, KernelArtifact
-from pipeline.kernel.series import Overlay, Series
+from pipeline.kernel.series import Overlay, Patch, Series
 from pipeline.kernel.source import SourceTree
 from pipeline.schema import line_of
 from pipeline.store import Store
@@ -278,7 +278,7 @@ def _kernel_fact(recipe: Recipe, ready: Prepared, built: KernelArtifact | BuildE
         role=kernel.role,
         source=ready.source.description,
         version=ready.source.version,
-        series=tuple(runs.PatchFact(file=p.name, subject=p.subject, sha256=p.sha256) for p in recipe.series.patches),
+        series=tuple(_patch_fact(patch) for patch in recipe.series.patches),
         fragments=(*ready.study.fragments, *kernel.fragments),
         toolchain=ready.tools.compiler,
     )
@@ -295,6 +295,12 @@ def _kernel_fact(recipe: Recipe, ready: Prepared, built: KernelArtifact | BuildE
             "build": BuildFact(ok=True),
         }
     )
+
+
+def _patch_fact(patch: Patch) -> runs.PatchFact:
+    """Of a path outside of the study only the name: where it was on this machine is nobody else's business."""
+    name = Path(patch.name).name if Path(patch.name).is_absolute() else patch.name
+    return runs.PatchFact(file=name, subject=patch.subject, sha256=patch.sha256)
 
 
 def _host(ready: Prepared) -> runs.HostFact:

@@ -112,3 +112,15 @@ def test_an_unknown_name_is_told_with_those_there_are(option):
         plan.narrow(a_study(), **{option: ("nosuch",)})
     assert "nosuch" in err.value.message
     assert err.value.hint
+
+
+def test_a_run_of_fewer_kernels_still_shows_all_that_each_is_expected_to_fail_on():
+    study = a_study(
+        kernel=[
+            {"id": "base", "role": "baseline"},
+            {"id": "v2", "expect": {"verdict": "FAIL", "failing": ["no-split"]}},
+            {"id": "merged"},
+        ]
+    )
+    small = plan.narrow(study, kernels=("v2",))
+    assert [kernel.expect.verdict for kernel in small.kernel] == ["PASS", "FAIL"]

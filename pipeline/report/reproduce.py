@@ -28,6 +28,10 @@ sys.exit(3 if wrong else 0)
 """
 
 
+#: What ``kpv check-hook`` was given, in the run's folder.
+STDIN = "stdin.mbox"
+
+
 def render(run: Run) -> str:
     """The script as text, for any POSIX sh. Exit codes are those of kpv; 3 also where a hash differs."""
     study = run.study
@@ -40,6 +44,7 @@ def render(run: Run) -> str:
 # made with: {line(run.host.qemu)}; {line(run.host.gcc)}; {line(run.host.os)}
 set -eu
 
+here=$(dirname -- "$0")
 study=${{1:-}}
 [ -n "$study" ] || study={shlex.quote(study_path(run))}
 runs={shlex.quote(runs_folder(run))}
@@ -79,7 +84,13 @@ def command_of(run: Run) -> str:
     """The command line as it was given, with the study file as ``$study`` where it occurs."""
     words = list(run.command) or ["kpv", "validate", run.study.file]
     words[0] = "kpv"
-    return " ".join('"$study"' if _names_study(run, word) else shlex.quote(word) for word in words)
+    command = " ".join('"$study"' if _names_study(run, word) else shlex.quote(word) for word in words)
+    return f'{command} < "$here/{STDIN}"' if reads_stdin(run) else command
+
+
+def reads_stdin(run: Run) -> bool:
+    """Whether the run was of a mail, which is kept as ``STDIN`` in its folder."""
+    return run.command[1:2] == ("check-hook",)
 
 
 def study_path(run: Run) -> str:

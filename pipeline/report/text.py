@@ -8,6 +8,7 @@ import textwrap
 
 from pipeline.errors import UserError
 from pipeline.judge.model import Decision, Judgement, KernelJudgement, Verdict
+from pipeline.report.reproduce import STDIN, reads_stdin
 from pipeline.report.words import (
     base_version,
     counts,
@@ -183,7 +184,8 @@ def _tail(run: Run) -> list[str]:
     )
     lines += ["", f"Reproduce (kpv {line(run.kpv)[:20]}{f' at {run.host.kpv_git}' if run.host.kpv_git else ''}):"]
     words = list(run.command) or ["kpv", "validate", run.study.file]
-    lines += _wrap(" ".join(["kpv", *words[1:]]), first="  ", rest="    ", lines=2)
+    stdin = f" < {STDIN}" if reads_stdin(run) else ""
+    lines += _wrap(" ".join(["kpv", *words[1:]]) + stdin, first="  ", rest="    ", lines=2)
     lines.append(f"  study sha256 {short(run.study.sha256, 16)}")
     for kernel in run.kernels[:6]:
         lines += _wrap(

@@ -288,6 +288,17 @@ def test_reproduce_names_the_study_as_the_command_did_not_as_this_machine_does()
     assert "/home/me" not in script + html.render(run, {}) + text.render(run) + markdown.render(run)
 
 
+def test_reproduce_of_a_mail_gives_the_mail_again(checkout):
+    run = hashed(a_run(command=("kpv", "check-hook", "study.toml")))
+    script = checkout(run)
+    (script.parent / "stdin.mbox").write_text("the mail")
+    fake = script.parent / "bin" / "kpv"
+    fake.write_text(fake.read_text().replace('exit "', 'cat > got; exit "'))
+    assert sh(script).returncode == 0
+    assert (script.parent / "got").read_text() == "the mail"
+    assert "kpv check-hook study.toml < stdin.mbox" in text.render(run)
+
+
 def test_reproduce_refuses_another_study(checkout):
     result = sh(checkout(a_run()))
     assert (result.returncode, "study.toml: expected sha256 555" in result.stderr) == (2, True)
