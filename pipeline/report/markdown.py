@@ -48,7 +48,7 @@ def render(run: Run, *, limit: int = LIMIT) -> str:
     for kernel, shown, passing in sections:
         kept, folded = [row for row in shown if row in fits], [row for row in passing if row in fits]
         if shown or passing:
-            lines += ["", f"### {_md(kernel.kernel)}", ""]
+            lines += ["", f"### {escaped(kernel.kernel)}", ""]
         if shown:
             lines += ["| decision | verdict | evidence |", "|---|---|---|", *kept, *_left(len(shown) - len(kept))]
         if passing:
@@ -80,30 +80,30 @@ def tell_github(run: Run, environ: Mapping[str, str]) -> None:
 def _head(run: Run) -> list[str]:
     judgement = judgement_of(run)
     lines = [
-        f"## {MARK[headline(judgement)]} {_md(run.study.content.title)}",
+        f"## {MARK[headline(judgement)]} {escaped(run.study.content.title)}",
         "",
-        f"**{_md(judgement.verdict)}** (exit code {judgement.exit_code}). "
-        f"{_md(base_version(run))}, {outcomes(run.cells)}.",
+        f"**{escaped(judgement.verdict)}** (exit code {judgement.exit_code}). "
+        f"{escaped(base_version(run))}, {outcomes(run.cells)}.",
         "",
         "| kernel | verdict | expected | decisions | patches | config |",
         "|---|---|---|---|---|---|",
     ]
     made = {kernel.id: kernel for kernel in run.kernels}
     for kernel in judgement.kernels:
-        differs = f"**not as expected**: {_md(kernel.difference[:_ROW_CHARS])}"
+        differs = f"**not as expected**: {escaped(kernel.difference[:_ROW_CHARS])}"
         expected = "as expected" if kernel.as_expected else differs
         verdict = f"{MARK[kernel.verdict]} {kernel.verdict}"
         facts = _facts(made.get(kernel.kernel))
-        lines.append(f"| {_md(kernel.kernel)} | {verdict} | {expected} | {counts(kernel)} | {facts} |")
+        lines.append(f"| {escaped(kernel.kernel)} | {verdict} | {expected} | {counts(kernel)} | {facts} |")
     if judgement.infra:
-        lines += ["", "### Spoiled by the surroundings", "", *(f"- {_md(text)}" for text in judgement.infra[:20])]
+        lines += ["", "### Spoiled by the surroundings", "", *(f"- {escaped(text)}" for text in judgement.infra[:20])]
     return lines
 
 
 def _facts(kernel: KernelFact | None) -> str:
     if kernel is None:
         return "|"
-    subjects = "<br>".join(_md(patch.subject) for patch in kernel.series[:10])
+    subjects = "<br>".join(escaped(patch.subject) for patch in kernel.series[:10])
     more = len(kernel.series) - 10
     return f"{subjects}{f'<br>and {more} more' if more > 0 else ''} | `{short(kernel.config_sha256)}`"
 
@@ -119,12 +119,12 @@ def _rows(run: Run, kernel: KernelJudgement) -> tuple[list[str], list[str]]:
         told += ", as expected" * is_expected(kernel, decision)
         told += ", was expected to fail" * missed_failure(kernel, decision)
         evidence = explained(run, decision) or _numbers(decision)
-        shown.append(f"| {_title(decision)} | {told} | {_md(evidence[:_ROW_CHARS])} |")
-    return shown, [f"| {_title(decision)} | {_md(_numbers(decision)[:_ROW_CHARS])} |" for decision in good]
+        shown.append(f"| {_title(decision)} | {told} | {escaped(evidence[:_ROW_CHARS])} |")
+    return shown, [f"| {_title(decision)} | {escaped(_numbers(decision)[:_ROW_CHARS])} |" for decision in good]
 
 
 def _title(decision: Decision) -> str:
-    return f"{_md(decision.title)} (`{decision.id}`, {KIND[decision.kind].lower()})"
+    return f"{escaped(decision.title)} (`{decision.id}`, {KIND[decision.kind].lower()})"
 
 
 def _numbers(decision: Decision) -> str:
@@ -150,6 +150,6 @@ def _left(count: int) -> list[str]:
     return ["", f"and {plural(count, 'more decision')}: see report.html"] if count else []
 
 
-def _md(text: str) -> str:
+def escaped(text: str) -> str:
     """Entities for what is HTML, backslashes for what is Markdown: no renderer reads either as markup."""
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", str(escape(line(text))).replace("&#34;", '"').replace("&#39;", "'"))
