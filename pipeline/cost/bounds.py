@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.contpte.descriptor import GRANULES
 from pipeline.cost import growth, spec
 from pipeline.cost.measured import Measured
 from pipeline.cost.model import CostRun, Sample
@@ -151,7 +150,7 @@ class _Names:
     def __call__(self, name: str) -> int | None:
         group, _, what = name.partition(".")
         if group == "param":
-            return params(self.point, self.measured.page_bytes)[what]
+            return self.measured.params(self.point)[what]
         where, point = self.kernel, self.point
         if group == "baseline":
             baseline = self.measured.run.study.content.baseline
@@ -162,23 +161,6 @@ class _Names:
             point = Point(point.operation, point.folio, self.measured.ranges(point.operation, point.folio)[0])
         sample = self.measured.one(where, self.machine, point)
         return None if sample is None else sample.counts.get(what)
-
-
-def params(point: Point, page: int) -> dict[str, int]:
-    """``spec.PARAMS`` of a call in a guest with pages of ``page`` bytes.
-
-    A PMD maps as many pages as a table has entries of 8 bytes; a folio that large has no PTEs.
-    """
-    granule = next(one for one in GRANULES.values() if one.page == page)
-    blocks = point.range // granule.block if granule.block <= point.folio < page * (page // 8) else 0
-    return {
-        "range": point.range,
-        "size": point.folio,
-        "pages": point.range // page,
-        "folios": point.range // point.folio,
-        "pages_per_folio": point.folio // page,
-        "blocks": blocks,
-    }
 
 
 def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from pipeline.contpte.descriptor import GRANULES, Granule
 from pipeline.cost import spec
 from pipeline.cost.growth import Growth, fit
 from pipeline.cost.model import CostRun, Sample
@@ -27,6 +28,28 @@ class Measured:
             self._samples[sample.kernel, sample.machine, point_of(sample)].append(sample)
         self.machines = list(run.machines) or sorted({sample.machine for sample in run.samples})
         self.page_bytes = next((sample.page_bytes for sample in run.samples), 4096)
+
+    @property
+    def granule(self) -> Granule:
+        """Of the guest's pages."""
+        return next(one for one in GRANULES.values() if one.page == self.page_bytes)
+
+    @property
+    def pmd(self) -> int:
+        """Bytes that a PMD maps: a table has as many entries of 8 bytes as a page holds. Such a folio has no PTEs."""
+        return self.page_bytes * (self.page_bytes // 8)
+
+    def params(self, point: Point) -> dict[str, int]:
+        """``spec.PARAMS`` of a call."""
+        block = self.granule.block
+        return {
+            "range": point.range,
+            "size": point.folio,
+            "pages": point.range // self.page_bytes,
+            "folios": point.range // point.folio,
+            "pages_per_folio": point.folio // self.page_bytes,
+            "blocks": point.range // block if block <= point.folio < self.pmd else 0,
+        }
 
     def all(self, kernel: str, machine: str, point: Point) -> list[Sample]:
         """Every measurement of a call, in the order they were made."""

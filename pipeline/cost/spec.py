@@ -88,6 +88,9 @@ class Published(Table):
     kernels: tuple[Glob, ...] = ("*",)
     row: Annotated[tuple[PublishedRow, ...], Field(min_length=1)]
 
+    def applies_to(self, kernel: str) -> bool:
+        return _matches(kernel, self.kernels)
+
 
 class Bound(Table):
     """What must hold of a cost: ``holds``, an expression of ``LANGUAGE``, at every folio size and range it names.
@@ -116,7 +119,7 @@ class Bound(Table):
         return text
 
     def applies_to(self, kernel: str) -> bool:
-        return any(fnmatchcase(kernel, glob) for glob in self.kernels)
+        return _matches(kernel, self.kernels)
 
     def is_at(self, point: Point) -> bool:
         """Whether a call of its operation is one of the sizes and ranges it names."""
@@ -159,6 +162,10 @@ def check(
             for value in one:
                 if value not in known:
                     raise Misplaced(("bound", at, key), f"{bound.operation} is not counted at {value}")
+
+
+def _matches(kernel: str, globs: Iterable[Glob]) -> bool:
+    return any(fnmatchcase(kernel, glob) for glob in globs)
 
 
 def _operation(at: tuple[str | int, ...], operation: str, counted: Iterable[str]) -> None:

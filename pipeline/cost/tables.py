@@ -1,5 +1,7 @@
 """What a run counted, side by side: per folio size and operation, old against new, beside what was published."""
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,8 +109,8 @@ class RangeGrowth:
 class FolioGrowth:
     """How the instructions of a call fall with the folio size: what a folio costs, and what a page does.
 
-    Fitted over the sizes between a page and a PMD: ``per_folio`` * folios + ``per_page`` * pages. ``exponent``:
-    of the folio size, -1 where each folio costs the same whatever its size, 0 where each page does.
+    Fitted over the sizes from a contiguous block to below a PMD: ``per_folio`` * folios + ``per_page`` * pages.
+    ``exponent``: of the folio size, -1 where each folio costs the same whatever its size, 0 where each page does.
     """
 
     kernel: str
@@ -174,8 +176,7 @@ def range_growth(measured: Measured, count: str = INSTRUCTIONS) -> Iterator[Rang
 
 def folio_growth(measured: Measured, table: Table) -> Iterator[FolioGrowth]:
     """How the instructions of an operation fall with the folio size, on each kernel with two such sizes or more."""
-    page = measured.page_bytes
-    between = [line for line in table.of(INSTRUCTIONS) if page < line.folio < page * (page // 8)]
+    between = [line for line in table.of(INSTRUCTIONS) if measured.granule.block <= line.folio < measured.pmd]
     for kernel in table.kernels:
         counts = {line.folio: total for line in between if (total := line.of(kernel).total) is not None}
         if len(counts) < 2:
@@ -186,7 +187,7 @@ def folio_growth(measured: Measured, table: Table) -> Iterator[FolioGrowth]:
             table.machine,
             table.operation,
             by_folios.per_unit,
-            by_folios.fixed / (table.range // page),
+            by_folios.fixed / (table.range // measured.page_bytes),
             fit(counts).exponent,
         )
 
@@ -215,10 +216,12 @@ def _instructions(
 
 
 def telling(table: Table) -> int | None:
-    """The folio size at which a kernel's instructions differ most from the baseline's; None where none is compared."""
-    gaps = {
-        line.folio: max((abs(entry.change) for entry in line.entries if entry.change is not None), default=-1.0)
-        for line in table.of(INSTRUCTIONS)
-    }
-    compared = {folio: gap for folio, gap in gaps.items() if gap >= 0}
-    return max(compared, key=lambda folio: compared[folio], default=None)
+    """The folio size at which the kernels are furthest apart, each from each; None where none is compared."""
+
+    def apart(line: Line) -> tuple[float, float]:
+        totals = [entry.total for entry in line.entries if entry.total]
+        gaps = [abs(math.log(one / other)) for one, other in itertools.combinations(totals, 2)]
+        return (min(gaps), max(gaps)) if gaps else (-1.0, -1.0)
+
+    lines = [line for line in table.of(INSTRUCTIONS) if apart(line)[0] >= 0]
+    return max(lines, key=apart).folio if lines else None

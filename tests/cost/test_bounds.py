@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.cost.bounds import excess, judge, params
+from pipeline.cost.bounds import excess, judge
+from pipeline.cost.measured import Measured
 from pipeline.cost.spec import Bound, Point, bytes_of
 from pipeline.judge.expr import Broken
 from pipeline.judge.model import Verdict
@@ -196,7 +197,7 @@ def test_an_excess_is_told_in_numbers_and_percent(broken, said):
     ("folio", "blocks"), [("32k", 0), ("64k", 1024), ("1m", 1024), pytest.param("2m", 0, id="mapped by a PMD")]
 )
 def test_a_range_has_contiguous_blocks_where_folios_are_large_enough(folio, blocks):
-    counts = params(Point("free", bytes_of(folio), 2**26), 4096)
+    counts = Measured(made.run()).params(Point("free", bytes_of(folio), 2**26))
     assert counts["blocks"] == blocks
     assert counts["pages"] == 16384
     assert counts["folios"] * counts["pages_per_folio"] == counts["pages"]
