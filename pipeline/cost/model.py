@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from pipeline.cost.words import COUNTS, OPERATIONS
 from pipeline.errors import UserError
+from pipeline.judge.model import Judgement
 from pipeline.run import HostFact, KernelFact, StudyFact, write_text
 
 SCHEMA = 1
@@ -158,6 +159,8 @@ class CostRun(BaseModel):
     growth_bytes: tuple[int, ...] = ()
     boots: list[CostBoot] = Field(default_factory=list)
     samples: list[Sample] = Field(default_factory=list)
+    #: By the study's bounds, see pipeline.cost.bounds.
+    judgement: Judgement | None = None
 
     @field_validator("samples")
     @classmethod

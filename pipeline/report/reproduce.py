@@ -2,9 +2,10 @@
 
 import shlex
 from pathlib import PurePath
+from typing import Protocol
 
 from pipeline.report.words import judgement_of, line
-from pipeline.run import KernelFact, Run
+from pipeline.run import HostFact, KernelFact, Run, StudyFact
 
 #: Compares what a new run.json says of kernels with what this run had. Arguments: the file, then what _hashes
 #: makes. Patches are compared here too, since their hash is of the diff as kpv reads it, not of the file.
@@ -32,8 +33,29 @@ sys.exit(3 if wrong else 0)
 STDIN = "stdin.mbox"
 
 
+class Repeatable(Protocol):
+    """The head of a record: what every run has, whatever it was for."""
+
+    id: str
+    kpv: str
+    started: str
+    command: tuple[str, ...]
+    study: StudyFact
+    host: HostFact
+    kernels: tuple[KernelFact, ...]
+
+
 def render(run: Run) -> str:
-    """The script as text, for any POSIX sh. Exit codes are those of kpv; 3 also where a hash differs."""
+    """The script of a run of ``kpv validate``, see ``script``."""
+    return script(run, record="run.json", exit_code=judgement_of(run).exit_code)
+
+
+def script(run: Repeatable, *, record: str, exit_code: int, same: str = "") -> str:
+    """The script as text, for any POSIX sh. Exit codes are those of kpv; 3 also where a hash differs.
+
+    ``record``: the file of the new run that tells of its kernels. ``same``: more shell, which compares
+    ``$newest``, that file, with what is beside the script.
+    """
     study = run.study
     command = command_of(run)
     kernels = " ".join(shlex.quote(_hashes(kernel)) for kernel in run.kernels)
@@ -64,11 +86,11 @@ status=0
 {command} || status=$?
 case $status in 0|1|4) ;; *) exit "$status" ;; esac
 
-newest=$(ls -td "$runs"/*/run.json | head -n 1)
+newest=$(ls -td "$runs"/*/{record} | head -n 1)
 python3 - "$newest" {kernels} <<'COMPARE'
 {_COMPARE}COMPARE
 
-want={judgement_of(run).exit_code}
+{same}want={exit_code}
 [ "$status" = "$want" ] || {{ echo "expected exit code $want, found $status" >&2; exit 1; }}
 echo "reproduced: same inputs, same kernels, exit code $status"
 """
@@ -80,7 +102,7 @@ def _hashes(kernel: KernelFact) -> str:
     return "=".join((kernel.id, patches, kernel.config_sha256, kernel.image_sha256))
 
 
-def command_of(run: Run) -> str:
+def command_of(run: Repeatable) -> str:
     """The command line as it was given, with the study file as ``$study`` where it occurs."""
     words = list(run.command) or ["kpv", "validate", run.study.file]
     words[0] = "kpv"
@@ -88,12 +110,12 @@ def command_of(run: Run) -> str:
     return f'{command} < "$here/{STDIN}"' if reads_stdin(run) else command
 
 
-def reads_stdin(run: Run) -> bool:
+def reads_stdin(run: Repeatable) -> bool:
     """Whether the run was of a mail, which is kept as ``STDIN`` in its folder."""
     return run.command[1:2] == ("check-hook",)
 
 
-def study_path(run: Run) -> str:
+def study_path(run: Repeatable) -> str:
     """The study file as the command named it, so that a path of one machine does not end up in the script."""
     for word in run.command[1:]:
         if _names_study(run, word):
@@ -101,13 +123,13 @@ def study_path(run: Run) -> str:
     return run.study.file
 
 
-def _names_study(run: Run, word: str) -> bool:
+def _names_study(run: Repeatable, word: str) -> bool:
     """Whether a word of the command is the study file, or its folder, perhaps relative to where kpv was called."""
     parts, file = PurePath(word).parts, PurePath(run.study.file)
     return bool(parts) and any(path.parts[-len(parts) :] == parts for path in (file, file.parent))
 
 
-def runs_folder(run: Run) -> str:
+def runs_folder(run: Repeatable) -> str:
     """What the command gave as ``--runs``, else kpv's own choice."""
     words = list(run.command)
     for word, following in zip(words, [*words[1:], ""], strict=True):

@@ -45,7 +45,8 @@ def render(run: Run, *, tested_by: str = "") -> str:
     return "\n".join(entry.rstrip() for entry in lines[:LINES]) + "\n"
 
 
-def _wrap(text: str, *, first: str = "", rest: str = "", lines: int = 3) -> list[str]:
+def wrap(text: str, *, first: str = "", rest: str = "", lines: int = 3) -> list[str]:
+    """A text as lines of at most ``WIDTH`` columns, ``lines`` of them; what is left off shows as dots."""
     return textwrap.wrap(
         line(text),
         WIDTH,
@@ -61,7 +62,7 @@ def _head(run: Run) -> list[str]:
     study = run.study.content
     judgement = judgement_of(run)
     host = run.host.qemu.partition(" (")[0].replace("emulator version ", "") or "QEMU"
-    lines = _wrap(study.title, lines=2)
+    lines = wrap(study.title, lines=2)
     facts = [("Base", base_version(run), 2)]
     for kernel in [k for k in run.kernels if k.role == "candidate"][:3]:
         subjects = [patch.subject for patch in kernel.series]
@@ -74,12 +75,12 @@ def _head(run: Run) -> list[str]:
     facts.append(("Cells", f"{len(run.cells)}: {outcomes(run.cells)}", 1))
     lines.append("")
     for name, told, most in facts:
-        lines += _wrap(told, first=f"{name + ':':10}", rest=" " * 10, lines=most)
-    lines += ["", *_wrap(f"Verdict: {judgement.verdict}.")]
+        lines += wrap(told, first=f"{name + ':':10}", rest=" " * 10, lines=most)
+    lines += ["", *wrap(f"Verdict: {judgement.verdict}.")]
     width = max((len(kernel.kernel) for kernel in judgement.kernels), default=0)
     for kernel in judgement.kernels[:6]:
         name = f"  {kernel.kernel:{width}}  {kernel.verdict:12}  "
-        lines += _wrap(f"{expectation(kernel)} ({counts(kernel)})", first=name[: WIDTH - 20], rest="      ", lines=2)
+        lines += wrap(f"{expectation(kernel)} ({counts(kernel)})", first=name[: WIDTH - 20], rest="      ", lines=2)
     if len(judgement.kernels) > 6:
         lines.append(f"  and {len(judgement.kernels) - 6} more kernels")
     return lines
@@ -120,7 +121,7 @@ def _decisions(run: Run, room: int) -> list[str]:
         used += cost
     lines: list[str] = []
     for at in sorted(chosen):
-        lines += ["", *_wrap(_kernel_title(kernels[at]), lines=1)]
+        lines += ["", *wrap(_kernel_title(kernels[at]), lines=1)]
         lines += [text for _, entry in sorted(chosen[at]) for text in entry]
     if left:
         lines.append(f"  and {plural(left, 'more claim')}: see report.html")
@@ -141,9 +142,9 @@ def _decision(kernel: KernelJudgement, decision: Decision, *, lines: int) -> lis
     told = numbers(row) if row is not None else ""
     first = f"  {decision.verdict:6} "
     if missed_failure(kernel, decision):
-        return _wrap(f"{decision.id} was expected to fail: {told}", first=first, rest=_INDENT, lines=2)
+        return wrap(f"{decision.id} was expected to fail: {told}", first=first, rest=_INDENT, lines=2)
     if decision.verdict == Verdict.PASS:
-        return _wrap(f"{decision.id}: {told or decision.title}", first=first, rest=_INDENT, lines=1)
+        return wrap(f"{decision.id}: {told or decision.title}", first=first, rest=_INDENT, lines=1)
     variants = [decision.reason.removeprefix(f"{kernel.kernel}/")]
     if row is not None and decision.verdict == Verdict.FAIL:
         same = sum(other.verdict == decision.verdict for other in decision.rows)
@@ -157,10 +158,10 @@ def _decision(kernel: KernelJudgement, decision: Decision, *, lines: int) -> lis
 def _fits(variants: list[str], first: str, lines: int) -> list[str]:
     """The first of the variants that needs no more lines, else the last, cut."""
     for text in variants:
-        whole = _wrap(text, first=first, rest=_INDENT, lines=99)
+        whole = wrap(text, first=first, rest=_INDENT, lines=99)
         if len(whole) <= lines:
             return whole
-    return _wrap(variants[-1], first=first, rest=_INDENT, lines=lines)
+    return wrap(variants[-1], first=first, rest=_INDENT, lines=lines)
 
 
 def _place(cell: str) -> str:
@@ -173,22 +174,22 @@ def _tail(run: Run) -> list[str]:
     if judgement.known_not_seen:
         fixed = [f"{entry.known} on {entry.kernel}" for entry in judgement.known_not_seen if entry.fixed]
         if fixed:
-            lines += _wrap(f"Known findings that no longer occur: {', '.join(fixed)}.", rest="  ", lines=2)
+            lines += wrap(f"Known findings that no longer occur: {', '.join(fixed)}.", rest="  ", lines=2)
     if judgement.infra:
-        lines += _wrap(f"Spoiled by the surroundings: {'; '.join(judgement.infra)}.", rest="  ", lines=2)
+        lines += wrap(f"Spoiled by the surroundings: {'; '.join(judgement.infra)}.", rest="  ", lines=2)
     if judgement.control:
-        lines += _wrap(f"Control: {judgement.control}.", rest="  ", lines=2)
-    lines += _wrap(
+        lines += wrap(f"Control: {judgement.control}.", rest="  ", lines=2)
+    lines += wrap(
         "Limits: emulation (TCG) ignores the contiguous bit and shows one interleaving; costs are counts, not time.",
         rest="  ",
     )
     lines += ["", f"Reproduce (kpv {line(run.kpv)[:20]}{f' at {run.host.kpv_git}' if run.host.kpv_git else ''}):"]
     words = list(run.command) or ["kpv", "validate", run.study.file]
     stdin = f" < {STDIN}" if reads_stdin(run) else ""
-    lines += _wrap(" ".join(["kpv", *words[1:]]) + stdin, first="  ", rest="    ", lines=2)
+    lines += wrap(" ".join(["kpv", *words[1:]]) + stdin, first="  ", rest="    ", lines=2)
     lines.append(f"  study sha256 {short(run.study.sha256, 16)}")
     for kernel in run.kernels[:6]:
-        lines += _wrap(
+        lines += wrap(
             f"{kernel.id}: config {short(kernel.config_sha256)} image {short(kernel.image_sha256)}",
             first="  ",
             rest="    ",
@@ -208,7 +209,7 @@ def _known(judgement: Judgement) -> list[str]:
                         kernel.kernel
                     )
     told = "; ".join(f"{name} ({', '.join(dict.fromkeys(kernels))})" for name, kernels in seen.items())
-    return _wrap(f"Known, see report.html: {told}.", rest="  ", lines=3) if told else []
+    return wrap(f"Known, see report.html: {told}.", rest="  ", lines=3) if told else []
 
 
 def _trailer(run: Run, tested_by: str) -> list[str]:

@@ -91,7 +91,7 @@ def test_the_ratio_over_longer_ranges_shows_whether_a_short_one_is_enough():
     assert "baseline" not in found
 
 
-def test_the_size_that_tells_most_is_the_one_with_the_largest_change():
+def test_the_size_that_tells_most_is_the_one_where_all_kernels_are_far_apart():
     assert telling(only(made.run())) == 65536
     alone = made.run()
     candidates = alone.study.content.model_copy(update={"kernel": alone.study.content.kernel[1:]})

@@ -96,6 +96,11 @@ class View:
         self.measured = Measured(run)
         self.judgement: Judgement = judge(run)
 
+    @property
+    def judged(self) -> CostRun:
+        """The record with its judgement."""
+        return self.run.model_copy(update={"judgement": self.judgement})
+
     @cached_property
     def tables(self) -> list[Table]:
         return tables.tables(self.measured)
