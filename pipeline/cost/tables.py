@@ -216,12 +216,12 @@ def _instructions(
 
 
 def telling(table: Table) -> int | None:
-    """The folio size at which the kernels are furthest apart, each from each; None where none is compared."""
+    """The folio size at which the kernels are furthest apart, each from each, else the costliest; None of nothing."""
 
-    def apart(line: Line) -> tuple[float, float]:
+    def apart(line: Line) -> tuple[float, float, int]:
         totals = [entry.total for entry in line.entries if entry.total]
         gaps = [abs(math.log(one / other)) for one, other in itertools.combinations(totals, 2)]
-        return (min(gaps), max(gaps)) if gaps else (-1.0, -1.0)
+        return min(gaps, default=0.0), max(gaps, default=0.0), max(totals)
 
-    lines = [line for line in table.of(INSTRUCTIONS) if apart(line)[0] >= 0]
+    lines = [line for line in table.of(INSTRUCTIONS) if any(entry.total for entry in line.entries)]
     return max(lines, key=apart).folio if lines else None

@@ -93,7 +93,11 @@ def test_the_ratio_over_longer_ranges_shows_whether_a_short_one_is_enough():
 
 def test_the_size_that_tells_most_is_the_one_where_all_kernels_are_far_apart():
     assert telling(only(made.run())) == 65536
+
+
+def test_of_one_kernel_the_costliest_size_tells_most_and_of_nothing_none():
     alone = made.run()
-    candidates = alone.study.content.model_copy(update={"kernel": alone.study.content.kernel[1:]})
-    alone = alone.model_copy(update={"study": alone.study.model_copy(update={"content": candidates})})
-    assert telling(only(alone)) is None
+    kernel = alone.study.content.model_copy(update={"kernel": alone.study.content.kernel[:1]})
+    alone = alone.model_copy(update={"study": alone.study.model_copy(update={"content": kernel})})
+    assert telling(only(alone)) == 65536
+    assert telling(only(made.run(spoil=lambda sample: "no folios"))) is None
