@@ -28,7 +28,7 @@ sys.exit(1 if wrong else 0)
 
 def render(view: View) -> str:
     """The script as text. Exit code 1 also where a count differs by more than it may."""
-    same = f"""python3 - "$(dirname "$0")/cost.json" "$newest" {STEADY} <<'COUNTS'
+    same = f"""python3 - "$here/cost.json" "$newest" {STEADY} <<'COUNTS'
 {_COMPARE}COUNTS
 
 """
