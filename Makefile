@@ -17,7 +17,7 @@ define tell_exit_code
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test unit system lint lock doctor clean
+.PHONY: help setup validate test unit system lint lock doctor reference clean
 
 help: ## this list
 	@echo "usage: make <target> [VARIABLE=value]"
@@ -56,6 +56,9 @@ doctor: setup ## what this machine has and lacks
 
 lock: setup ## pin requirements.lock anew from pyproject.toml
 	@sh setup/lock.sh
+
+reference: setup ## write docs/study-reference.md anew from the program's models
+	@$(PYTHON) -m pipeline.reference > docs/study-reference.md.new && mv docs/study-reference.md.new docs/study-reference.md
 
 clean: ## remove .venv and what tests and builds left in the checkout (not the cache, not runs/)
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

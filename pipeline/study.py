@@ -31,108 +31,142 @@ class Source(Table):
     """Where the kernel tree comes from: ``debian:PACKAGE``, ``git:PATH@REV``, ``tar:PATH`` or ``dir:PATH``."""
 
     tree: Annotated[str, Field(pattern=r"^(debian|git|tar|dir):.+")]
+    """``debian:linux-source-6.12`` (an installed Debian source package), ``debian:linux-source-7.2@sid`` (one of
+    another suite, fetched once and not installed), ``git:PATH@REV``, ``tar:PATH`` or ``dir:PATH``. It is never
+    written to."""
 
 
 class Expect(Table):
     """The verdict a study expects of a kernel, and on what: ids of claims and invariants that fail."""
 
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
+    """Of the kernel as a whole."""
     failing: tuple[Id, ...] = ()
+    """Ids of exactly the claims and invariants that it fails."""
 
 
 class Kernel(Table):
-    """A kernel of the study: the common source and fragments plus its own series.
-
-    ``series``: patch files, mboxes, or folders with a quilt ``series`` file,
-    relative to the study file, applied in order.
-    """
+    """A kernel of the study: the common source and fragments plus its own series."""
 
     id: Id
+    """Its name in commands, files and reports."""
     title: str = ""
+    """One line."""
     role: Literal["baseline", "candidate"] = "candidate"
+    """``"baseline"`` for one kernel at most."""
     series: tuple[str, ...] = ()
+    """Patch files, mboxes, or folders with a quilt ``series`` file, relative to the study file, applied in order,
+    without fuzz."""
     fragments: tuple[str, ...] = ()
+    """More config fragments, for this kernel alone."""
     expect: Expect = Expect(verdict="PASS")
+    """What it is expected to be judged as: ``{ verdict = "FAIL", failing = ["fold-kept"] }``."""
 
 
 class Invariant(Table):
-    """Holds for every correct kernel. Decided by the guest's checks of this name, see ``Scenario.checks``."""
+    """Holds for every correct kernel. The guest tests print checks by name; an invariant is decided by the checks of
+    its id in the scenarios that name it in ``checks``. A check that fails anywhere else is a violation all the same."""
 
     id: Id
+    """The name of the check."""
     title: str
+    """What holds, as a statement."""
 
 
 class Claim(Table):
-    """What the series says it changes, as expressions over one step of a cell.
-
-    ``candidate`` must be true on a candidate; ``baseline``, when given, must be
-    true on the baseline, or the claim does not discriminate. See
-    ``pipeline.judge.expr`` for the language: ``mthp.split == param.folios``.
-    ``scenarios`` are globs over ``<scenario>.<variant>``.
-    """
+    """What the series says it changes, as expressions over the counters of one step of a cell. See the language of
+    claims in [study.md](study.md#the-language-of-claims)."""
 
     id: Id
+    """Its name in commands and reports."""
     title: str
+    """What is claimed, as a statement."""
     scenarios: Annotated[tuple[Glob, ...], Field(min_length=1)]
+    """Globs over ``<scenario>.<variant>``."""
     step: str
+    """Name of a step that the guest test records, e.g. ``free``."""
     candidate: str
+    """Expression that must be true on a candidate."""
     baseline: str = ""
+    """Expression that must be true on the baseline, so that the claim discriminates; may be left out."""
     machines: tuple[Id, ...] = ()
-    #: "function": a failure is a defect. "structure": a cost, its own verdict class.
+    """Machines it is decided on; all if left out."""
     kind: Literal["function", "structure"] = "function"
+    """``"function"``: a failure is a defect. ``"structure"``: a cost, whose failure is told as such."""
 
 
 class Known(Table):
-    """A failure that is understood: shown, counted, never hidden.
-
-    Matches a violated invariant or claim ``of`` on kernels, machines and
-    ``<scenario>.<variant>`` globs.
-    """
+    """A failure that is understood: shown and counted as KNOWN, never hidden."""
 
     id: Id
+    """Its name in reports."""
     of: Id
+    """The claim or invariant that fails."""
     scenarios: Annotated[tuple[Glob, ...], Field(min_length=1)]
+    """Globs over ``<scenario>.<variant>``: where it fails."""
     kernels: tuple[Glob, ...] = ("*",)
+    """Globs: on which kernels."""
     machines: tuple[Glob, ...] = ("*",)
+    """Globs: on which machines."""
     explanation: str
+    """Why, for the report."""
 
 
 class Probe(Table):
-    """A kprobe event of the study: ``symbol`` becomes the counter ``probe.<id>``."""
+    """A kprobe event of the study, counted over each step."""
 
     id: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+    """The counter is ``probe.<id>``."""
     symbol: str
+    """Kernel function to place the kprobe on. Where this build has it not, what needs it is INCONCLUSIVE."""
 
 
 class Study(Table):
-    """One study file, whole. ``path`` is where it was read from."""
+    """One study file, whole."""
 
     schema_version: Literal[1] = Field(alias="schema")
+    """The version of this format."""
     id: Id
+    """Short name: lower case letters, digits, ``.``, ``_``, ``-``."""
     title: str
+    """One line."""
     links: tuple[str, ...] = ()
+    """Where the series was discussed."""
     source: Source
+    """The tree that every kernel is built from."""
     fragments: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Config fragments of every kernel, from the study's folder or ``kernel-configs/``, merged over ``allnoconfig``."""
     machines: Annotated[tuple[Id, ...], Field(min_length=1)]
+    """Machine profiles, ``qemu/<id>.toml``."""
     tracepoints: tuple[str, ...] = ()
-    #: Guest programs whose scenario files (``guest-tests/<program>.toml``) the study takes.
+    """``system:event``, recorded into each boot's trace.dat."""
     programs: tuple[Id, ...] = ()
+    """Guest tests whose scenarios the study takes, each from ``guest-tests/<program>.toml``."""
     kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)]
+    """The kernels that are compared."""
     scenario: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    """Scenarios of the study's own, besides those of ``programs``, which count for "at least one"."""
     invariant: tuple[Invariant, ...] = ()
+    """What every correct kernel keeps."""
     claim: tuple[Claim, ...] = ()
+    """What the series says it changes."""
     known: tuple[Known, ...] = ()
+    """Failures that are understood."""
     probe: tuple[Probe, ...] = ()
-    #: What ``kpv cost`` counts, what was published of it, and the bounds it must keep.
+    """Kernel functions whose calls are counted."""
     cost: tuple[Cost, ...] = ()
+    """Operations that ``kpv cost`` counts."""
     published: tuple[Published, ...] = ()
+    """Published tables to set beside the counts."""
     bound: tuple[Bound, ...] = ()
-    #: Whether claims are compared with a baseline. A study without one may say false: what
-    #: `candidate` says is then all there is, and another study shows that it discriminates.
+    """What a cost must keep."""
     compare: bool = True
-    #: What the emulator cannot show of this study, for the report.
+    """False in a study without a baseline, whose claims another study shows to discriminate: ``candidate`` alone
+    decides them."""
     limits: tuple[str, ...] = ()
+    """What the emulator cannot show of this study; printed in every report."""
     path: Path = Path()
+    """Where the study was read from; not a key of the file."""
 
     @property
     def folder(self) -> Path:
@@ -265,6 +299,6 @@ def _explain(path: Path, text: str, err: ValidationError) -> StudyError:
     lines = problems(path, text, err, whole="study")
     return StudyError(
         first_of(lines),
-        hint="see the study reference in docs/study.md, or patches/madvise-free-mthp/study.toml",
+        hint="see docs/study-reference.md, or patches/madvise-free-mthp/study.toml",
         detail="\n".join(lines[1:]),
     )

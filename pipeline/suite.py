@@ -16,30 +16,42 @@ class SuiteError(UserError):
 
 
 class Scenario(Table):
-    """A guest test, ``fixture.<variant>.<id>`` of ``guest-tests/<program>.c``, per variant.
+    """A test of a kselftest-harness program in ``guest-tests/``. One kernel, machine, scenario and variant make a cell.
 
-    ``properties``: the numbered properties it decides. ``checks``: the invariants that every
-    cell of it decides; one that ran without is inconclusive. ``cpus``: how many must be online.
-    ``machines``: ids it is kept to, none for all. ``timeout``: seconds for one cell.
+    Scenarios live in a scenario file beside their program, ``guest-tests/<program>.toml``, so that every study can
+    take them; a study may have some of its own as well. An id may come twice, with other variants and other checks.
     """
 
     id: Id
+    """Name of the test: ``TEST_F(fixture, id)``."""
     title: str
+    """One line."""
     program: Id
+    """``guest-tests/<program>.c``; left out in a scenario file."""
     fixture: Id
+    """The test's fixture; may be left out in a scenario file that names one at its top."""
     variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The fixture's variants; here folio sizes."""
     properties: tuple[str, ...] = ()
+    """Numbers of the properties it decides."""
     checks: tuple[Id, ...] = ()
+    """Ids of the invariants that each cell of it decides; a cell that ran without one of these checks makes that
+    invariant INCONCLUSIVE."""
     cpus: Annotated[int, Field(ge=1, le=8)] = 1
+    """CPUs that must be online. A guest boots with one, and the others join before the cells that want them."""
     machines: tuple[Id, ...] = ()
+    """Machines it runs on; all if left out."""
     timeout: Annotated[int, Field(gt=0, le=3600)] = 30
+    """Seconds for one cell."""
 
 
 class Suite(Table):
-    """One scenario file. ``fixture``: of the scenarios that name none."""
+    """One scenario file, ``guest-tests/<program>.toml``."""
 
     fixture: Id
+    """Of the scenarios that name none."""
     scenario: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    """The scenarios; their entries need neither ``program`` nor ``fixture``."""
 
 
 def load(folder: Path, program: str, *, wanted_by: Path) -> tuple[Scenario, ...]:

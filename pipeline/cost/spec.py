@@ -60,9 +60,13 @@ class Cost(Table):
     """
 
     operation: Id
+    """What is done to the range, e.g. ``free``: the list is in [cost.md](cost.md)."""
     title: str = ""
+    """One line."""
     sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
+    """Folio sizes: ``4k``, ``64k``, ``2m``."""
     ranges: Annotated[tuple[Size, ...], Field(min_length=1)]
+    """Lengths of the range: ``64m``, ``1g``; each a whole number of folios."""
 
     @property
     def points(self) -> list[Point]:
@@ -70,43 +74,58 @@ class Cost(Table):
 
 
 class PublishedRow(Table):
-    """What was published of one folio size, in the unit of its table. ``note``: why the counts differ from it."""
+    """What was published of one folio size, in the unit of its table."""
 
     size: Size
+    """The folio size."""
     old: Annotated[float, Field(gt=0)]
+    """The published figure before the series."""
     new: Annotated[float, Field(gt=0)]
+    """The published figure with it."""
     note: str = ""
+    """Why the counts differ from it."""
 
 
 class Published(Table):
-    """A published table of one operation. ``kernels``: globs over the candidates that it is set beside."""
+    """A table that was published of one operation, to be set beside the counts."""
 
     operation: Id
+    """Which one."""
     source: str
+    """Where it was published, and of what."""
     unit: str
+    """Of its figures."""
     range: Size
+    """The length of the range they were taken over."""
     kernels: tuple[Glob, ...] = ("*",)
+    """Globs: the candidates that it is set beside."""
     row: Annotated[tuple[PublishedRow, ...], Field(min_length=1)]
+    """One a folio size."""
 
     def applies_to(self, kernel: str) -> bool:
         return _matches(kernel, self.kernels)
 
 
 class Bound(Table):
-    """What must hold of a cost: ``holds``, an expression of ``LANGUAGE``, at every folio size and range it names.
-
-    ``sizes`` and ``ranges``: all that the study counts, if left out. ``kernels``: globs. ``failing``: ids of the
-    kernels that are expected to be outside.
-    """
+    """What a cost must keep, at every folio size and range it names. Outside it is FAIL, and the report tells by how
+    much; a count that is missing makes it INCONCLUSIVE."""
 
     id: Id
+    """Its name in reports."""
     title: str
+    """What is bounded, as a statement."""
     operation: Id
+    """The operation it bounds."""
     holds: str
+    """Expression that must be true: see [cost.md](cost.md) for its names."""
     sizes: tuple[Size, ...] = ()
+    """Folio sizes where it must hold; all that the study counts, if left out."""
     ranges: tuple[Size, ...] = ()
+    """Ranges where it must hold; all that the study counts, if left out."""
     kernels: tuple[Glob, ...] = ("*",)
+    """Globs: what it is for."""
     failing: tuple[Id, ...] = ()
+    """Kernels that are expected to be outside; that one of them is not is told, and is not as expected."""
 
     @field_validator("holds")
     @classmethod

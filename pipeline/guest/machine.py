@@ -19,25 +19,30 @@ class MachineError(UserError):
 
 
 class Machine(Table):
-    """What QEMU is told to be.
-
-    ``hardware_dbm``: whether the CPU manages access flag and dirty state
-    (FEAT_HAFDBS), which is verified in the guest. ``thread``: TCG's threading,
-    "multi" for one host thread a virtual CPU. ``append``: words added to the
-    kernel's command line. ``extra``: words added to QEMU's.
-    """
+    """What QEMU is told to be: ``qemu/<id>.toml``."""
 
     id: Id
+    """As the file is named."""
     title: str = ""
+    """One line."""
     cpu: Annotated[str, Field(pattern=r"^[a-z0-9._-]+(,[a-z0-9._-]+=[a-z0-9._-]+)*$")]
+    """QEMU's ``-cpu``, a model with its properties."""
     smp: Annotated[int, Field(ge=1, le=8)] = 2
+    """CPUs; a guest boots with one, the others join when a scenario wants them."""
     memory_mib: Annotated[int, Field(ge=256, le=65536)] = 1024
+    """Memory in MiB."""
     granule: Literal["4k", "16k", "64k"] = "4k"
+    """Page size that its kernels must be built for."""
     hardware_dbm: bool
+    """Whether the CPU manages access flag and dirty state (FEAT_HAFDBS), which is verified in the guest."""
     accel: Literal["tcg"] = "tcg"
+    """QEMU's accelerator."""
     thread: Literal["single", "multi"] = "multi"
+    """TCG's threading: ``"multi"`` for one host thread a virtual CPU."""
     append: tuple[str, ...] = ()
+    """Words added to the kernel's command line."""
     extra: tuple[str, ...] = ()
+    """Words added to QEMU's command line."""
 
     @property
     def page_size(self) -> int:
