@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError
 
 from pipeline.errors import InfraError, UserError
 from pipeline.judge.model import BuildFact, Judgement
@@ -121,8 +122,13 @@ class Run(BaseModel):
 
 
 def dumps(run: Run) -> str:
-    """run.json as text; the same run gives the same bytes."""
-    return json.dumps(run.model_dump(mode="json", by_alias=True), ensure_ascii=False, indent=1) + "\n"
+    """run.json as text, one line a cell; the same run gives the same bytes."""
+    try:
+        text = run.model_dump_json(by_alias=True)
+    except PydanticSerializationError:  # lone surrogates, see write_text()
+        text = json.dumps(run.model_dump(mode="json", by_alias=True), ensure_ascii=False, separators=(",", ":"))
+    # Within a string the quotation mark would be escaped.
+    return text.replace('{"schema_version":', '\n{"schema_version":') + "\n"
 
 
 def save(run: Run, path: Path) -> None:

@@ -26,6 +26,20 @@ def test_control_characters_of_a_console_survive_the_file(tmp_path):
     assert next(c for c in load(tmp_path).cells if c.name == CELL).console == console
 
 
+def test_bytes_of_a_console_that_are_no_text_survive_the_file(tmp_path):
+    save(a_run(cells=with_cell(all_cells(a_study()), CELL, console="\udcff\"é")), tmp_path / "run.json")
+    assert next(c for c in load(tmp_path).cells if c.name == CELL).console == "\udcff\"é"
+
+
+def test_the_file_has_a_line_for_each_cell():
+    run = a_run(cells=with_cell(all_cells(a_study()), CELL, console='{"schema_version":1}'))
+    lines = dumps(run).splitlines()
+    assert len(lines) == len(run.cells) + 1
+    assert sum(f'"scenario":"{cell.scenario}"' in line for cell, line in zip(run.cells, lines[1:], strict=True)) == len(
+        run.cells
+    )
+
+
 def test_an_old_run_is_judged_again_from_its_observations_alone():
     run = a_realistic_run(scenarios=("full", "twice", "hole", "zram-cow", "gup"))
     read = parse(json.loads(dumps(run)) | {"judgement": None})
