@@ -153,7 +153,7 @@ def report(
         for path in runfolder.write(found, folder).values():
             print(path)
         return
-    text = report_room.form(form, found, runfolder.files_of(found, folder))
+    text = report_room.form(form, found, runfolder.files_of(found, folder), folder)
     if output is None:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     else:

@@ -20,6 +20,8 @@ LINKING: dict[str, Callable[[Run, Mapping[str, Sequence[str]]], str]] = {
     "report.html": html.render,
     "junit.xml": junit.render,
 }
+#: Read of a trace for its excerpt in the page.
+EXCERPT_BYTES = 64 * 1024
 
 
 def names() -> list[str]:
@@ -27,16 +29,33 @@ def names() -> list[str]:
     return [_name(render) for render in (*LINKING.values(), *FORMS.values())]
 
 
-def form(name: str, run: Run, files: Mapping[str, Sequence[str]]) -> str:
-    """One form of the report as text; ``files``: see ``write_all``. Raises UserError for a name that is none."""
+def form(name: str, run: Run, files: Mapping[str, Sequence[str]], folder: Path) -> str:
+    """One form of the report as text; ``files``, ``folder``: see ``write_all``. Raises UserError for a name that is
+    none."""
     run = run if run.judgement is not None else run.judged()
-    for linking in LINKING.values():
+    for file, linking in LINKING.items():
         if _name(linking) == name:
-            return linking(run, files)
+            return _linked(file, run, files, folder)
     for render in FORMS.values():
         if _name(render) == name:
             return render(run)
     raise near.unknown("form of report", name, names())
+
+
+def _linked(file: str, run: Run, files: Mapping[str, Sequence[str]], folder: Path) -> str:
+    """A form that links to records; the page has excerpts of them as well."""
+    if file == "report.html":
+        return html.render(run, files, lambda path: _beginning(folder / path))
+    return LINKING[file](run, files)
+
+
+def _beginning(path: Path) -> str:
+    """The first EXCERPT_BYTES of a file of the run; "" where it is gone, which an old run's may be."""
+    try:
+        with path.open("rb") as file:
+            return file.read(EXCERPT_BYTES).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _name(render: Callable[..., str]) -> str:
@@ -52,7 +71,7 @@ def write_all(run: Run, folder: Path, files: Mapping[str, Sequence[str]]) -> dic
     """
     run = run if run.judgement is not None else run.judged()
     texts = {name: render(run) for name, render in FORMS.items()}
-    texts |= {name: render(run, files) for name, render in LINKING.items()}
+    texts |= {name: _linked(name, run, files, folder) for name in LINKING}
     for name, content in texts.items():
         write_text(folder / name, content, executable=name.endswith(".sh"))
     return {name: folder / name for name in texts}

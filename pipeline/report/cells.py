@@ -1,113 +1,257 @@
-"""The cells of a run side by side: one machine and scenario on every kernel."""
+"""The cells of a run: every one in a table by scenario, and those side by side that fail, differ or decide a claim."""
 
-import ast
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.judge.expr import GROUPS
 from pipeline.judge.model import Verdict
-from pipeline.observation import Cell, Outcome, Pages, Step
-from pipeline.report.words import cut
+from pipeline.observation import Cell, Outcome
+from pipeline.report.counters import NOT_OBSERVED, CounterRow, counters
+from pipeline.report.logs import Log, logs_of
+from pipeline.report.pictures import PagesRow, Picture, drawn, page_states, pictures
+from pipeline.report.words import judgement_of
 from pipeline.run import Run
-from pipeline.study import Study, matches
+from pipeline.study import Claim, matches
 
-#: Of a log in the page; the rest is in the run's folder.
-LOG_LINES, LOG_CHARS = 120, 12_000
-TRACE_LINES, TRACE_CHARS = 60, 8_000
-#: Enough of a study that went wrong everywhere; beyond it a log is only linked.
-MAX_LOGS = 60
+#: Enough of a study that went wrong everywhere; beyond it a cell has its line in the table, and its files.
+MAX_JOBS, MAX_LOGS = 250, 60
 
+#: Where a run keeps the files of its boots.
+BOOTS = "boots/"
 
-@dataclass(frozen=True)
-class Log:
-    """A text of the guest, its end: ``left`` lines before it were left off."""
-
-    name: str
-    text: str
-    left: int
+Verdicts = Mapping[str, tuple[Verdict, str]]
+Files = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One cell with its share in the verdict. ``checks``: ``(name, held, broken details)``."""
+    """One kernel of a job. ``cells``: one a machine, alike. ``params``: the test's own input, ``64 | 60`` where
+    machines differ. ``checks``: ``(name, held, broken details)``. ``files``: by machine."""
 
-    cell: Cell
-    anchor: str
+    kernel: str
+    cells: tuple[Cell, ...]
     verdict: Verdict
     reason: str
+    params: tuple[tuple[str, str], ...]
     checks: tuple[tuple[str, int, tuple[str, ...]], ...]
     logs: tuple[Log, ...]
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CounterRow:
-    """A counter of a step over the kernels, "–" where it was not observed; ``differs``: they are not all equal."""
-
-    step: str
-    counter: str
-    values: tuple[str, ...]
-    differs: bool
-
-
-@dataclass(frozen=True)
-class PagesRow:
-    """Page states at a checkpoint; kernels that show the same states share a drawing."""
-
-    at: str
-    region: str
-    drawings: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A scenario's variant on a machine, its cells in the study's order of kernels."""
-
-    machine: str
-    scenario: str
-    title: str
-    shown: tuple[Shown, ...]
-    counters: tuple[CounterRow, ...]
-    zeros: int
-    pages: tuple[PagesRow, ...]
+    files: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
-    def anchors(self) -> list[tuple[str, str]]:
-        return [(one.cell.name, one.anchor) for one in self.shown]
+    def cell(self) -> Cell:
+        return self.cells[0]
 
 
-def spots(run: Run, verdicts: Mapping[str, tuple[Verdict, str]], files: Mapping[str, Sequence[str]]) -> list[Spot]:
-    """Every machine and scenario of the run, in the study's order, then what the study does not ask for."""
+@dataclass(frozen=True)
+class Job:
+    """A scenario's variant on machines that show the same, its kernels side by side. ``left``: counters that are
+    alike on every kernel and were left off."""
+
+    name: str
+    machines: tuple[str, ...]
+    anchor: str
+    shown: tuple[Shown, ...]
+    counters: tuple[CounterRow, ...]
+    left: int
+    pages: tuple[PagesRow, ...]
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One kernel in a variant's row of the table: verdicts, each with ``(machine, its file)``."""
+
+    kernel: str
+    verdicts: tuple[tuple[Verdict, tuple[tuple[str, str], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``variants``: ``(name, anchor of its first job or "", one Place a kernel)``; ``tally``: cells by verdict."""
+
+    id: str
+    title: str
+    anchor: str
+    tally: tuple[tuple[Verdict, int], ...]
+    variants: tuple[tuple[str, str, tuple[Place, ...]], ...]
+    jobs: tuple[Job, ...]
+
+
+def scenarios(run: Run, verdicts: Verdicts, files: Files) -> tuple[list[Scenario], int]:
+    """Every scenario of the run, in the study's order, then what the study does not ask for; and how many jobs
+    beyond MAX_JOBS were left off."""
     study = run.study.content
-    titles = {f"{s.id}.{v}": s.title for s in study.scenario for v in s.variants}
-    order = {name: at for at, name in enumerate(titles)}
-    kernels = {kernel.id: at for at, kernel in enumerate(study.kernel)}
-    machines = {name: at for at, name in enumerate(study.machines)}
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in run.cells:
-        groups.setdefault((cell.machine, f"{cell.scenario}.{cell.variant}"), []).append(cell)
-    found, number, logged = [], 0, 0
+    titles = {scenario.id: scenario.title for scenario in study.scenario}
+    order = {scenario.id: at for at, scenario in enumerate(study.scenario)}
+    variants = {(s.id, v): at for s in study.scenario for at, v in enumerate(s.variants)}
+    by_job: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(run.cells, key=_place(run)):
+        by_job.setdefault((cell.scenario, cell.variant), []).append(cell)
+    maker = _Jobs(run, verdicts, files)
+    found: dict[str, list[tuple[str, list[Cell], tuple[Job, ...]]]] = {}
+    for (scenario, variant), cells in sorted(
+        by_job.items(),
+        key=lambda item: (order.get(item[0][0], len(order)), item[0][0], variants.get(item[0], 99), item[0][1]),
+    ):
+        found.setdefault(scenario, []).append((variant, cells, maker.of(cells)))
+    shown = [
+        Scenario(
+            id=name,
+            title=titles.get(name, "not in the study"),
+            anchor=f"s-{name}",
+            tally=_tally(verdicts[cell.name][0] for _, cells, _ in rows for cell in cells),
+            variants=tuple(
+                (variant, jobs[0].anchor if jobs else "", _places(cells, verdicts, files))
+                for variant, cells, jobs in rows
+            ),
+            jobs=tuple(job for _, _, jobs in rows for job in jobs),
+        )
+        for name, rows in found.items()
+    ]
+    return shown, maker.left
 
-    def place(key: tuple[str, str]) -> tuple[int, str, int, str]:
-        machine, scenario = key
-        return machines.get(machine, len(machines)), machine, order.get(scenario, len(order)), scenario
 
-    for machine, scenario in sorted(groups, key=place):
-        cells = sorted(groups[machine, scenario], key=lambda c: (kernels.get(c.kernel, len(kernels)), c.kernel))
-        shown = []
+def anchors(found: Iterable[Scenario]) -> dict[str, str]:
+    """Where each cell is in the page: its job, or the scenario's table."""
+    there = {}
+    for scenario in found:
+        there |= {
+            f"{place.kernel}/{machine}/{scenario.id}.{variant}": scenario.anchor
+            for variant, _, places in scenario.variants
+            for place in places
+            for _, machines in place.verdicts
+            for machine, _ in machines
+        }
+        there |= {cell.name: job.anchor for job in scenario.jobs for one in job.shown for cell in one.cells}
+    return there
+
+
+def _place(run: Run) -> Callable[[Cell], tuple[int, str, int, str]]:
+    kernels = {kernel.id: at for at, kernel in enumerate(run.study.content.kernel)}
+    machines = {name: at for at, name in enumerate(run.study.content.machines)}
+
+    def key(cell: Cell) -> tuple[int, str, int, str]:
+        return machines.get(cell.machine, 99), cell.machine, kernels.get(cell.kernel, 99), cell.kernel
+
+    return key
+
+
+def _tally(verdicts: Iterable[Verdict]) -> tuple[tuple[Verdict, int], ...]:
+    every = list(verdicts)
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.KNOWN, Verdict.PASS)
+    return tuple((verdict, every.count(verdict)) for verdict in order if verdict in every)
+
+
+def _places(cells: Sequence[Cell], verdicts: Verdicts, files: Files) -> tuple[Place, ...]:
+    found: dict[str, dict[Verdict, list[tuple[str, str]]]] = {}
+    for cell in cells:
+        path = next(iter(files.get(cell.name, ())), "")
+        found.setdefault(cell.kernel, {}).setdefault(verdicts[cell.name][0], []).append((cell.machine, path))
+    return tuple(
+        Place(kernel, tuple((verdict, tuple(machines)) for verdict, machines in by_verdict.items()))
+        for kernel, by_verdict in found.items()
+    )
+
+
+class _Jobs:
+    """Makes the jobs of a run, numbered for their anchors; keeps within MAX_JOBS and MAX_LOGS."""
+
+    def __init__(self, run: Run, verdicts: Verdicts, files: Files) -> None:
+        self.verdicts, self.files = verdicts, files
+        self.claims = run.study.content.claim
+        self.deciding = {
+            row.cell.split("/", 1)[1]
+            for kernel in judgement_of(run).kernels
+            for decision in kernel.decisions
+            if decision.kind in ("function", "structure")
+            for row in decision.rows
+            if "/" in row.cell
+        }
+        self.number = self.logged = self.left = 0
+
+    def of(self, cells: Sequence[Cell]) -> tuple[Job, ...]:
+        """The jobs of one variant: one where its machines show the same; none where nothing is worth it."""
+        by_machine: dict[str, list[Cell]] = {}
         for cell in cells:
-            number += 1
-            verdict, reason = verdicts[cell.name]
-            loud = verdict != Verdict.PASS or cell.outcome != Outcome.PASSED
-            logs = _logs(cell) if loud and logged < MAX_LOGS else ()
-            logged += bool(logs)
-            paths = tuple(files.get(cell.name, ()))
-            shown.append(Shown(cell, f"c{number}", verdict, reason, _checks(cell), logs, paths))
-        counters, zeros = _counters(cells, _named_counters(study, scenario))
-        title = titles.get(scenario, "not in the study")
-        found.append(Spot(machine, scenario, title, tuple(shown), counters, zeros, _pages(cells)))
+            by_machine.setdefault(cell.machine, []).append(cell)
+        verdicts: set[tuple[object, ...]] = set()
+        alike: dict[tuple[object, ...], list[list[Cell]]] = {}
+        for of_machine in by_machine.values():
+            face = tuple((cell.kernel, *self._face(cell)) for cell in of_machine)
+            verdicts.add(face)
+            pages = tuple(record for cell in of_machine for record in cell.pages)
+            alike.setdefault((face, pages), []).append(of_machine)
+        worth = len(verdicts) > 1 or any(self._loud(c) or f"{c.machine}/{c.job}" in self.deciding for c in cells)
+        if not worth:
+            return ()
+        room = max(0, MAX_JOBS - self.number)
+        self.left += max(0, len(alike) - room)
+        return tuple(self._job(group) for group in list(alike.values())[:room])
+
+    def _loud(self, cell: Cell) -> bool:
+        quiet = self.verdicts[cell.name][0] == Verdict.PASS and cell.outcome == Outcome.PASSED
+        return not quiet or bool(cell.console_findings or cell.malformed)
+
+    def _face(self, cell: Cell) -> tuple[object, ...]:
+        """What makes machines differ: all that is not simply as it should be."""
+        return (
+            cell.outcome,
+            self.verdicts[cell.name],
+            tuple(check for check in cell.checks if not check.ok),
+            tuple(need for need in cell.needs if not need.ok),
+            tuple(cell.console_findings),
+            tuple(cell.malformed),
+        )
+
+    def _job(self, machines: Sequence[Sequence[Cell]]) -> Job:
+        self.number += 1
+        first = machines[0]
+        claims = [claim for claim in self.claims if any(matches(first[0].job, glob) for glob in claim.scenarios)]
+        rows, left = counters(machines, claims)
+        shown = pictures(machines, _steps(first, claims))
+        return Job(
+            name=first[0].job,
+            machines=tuple(cells[0].machine for cells in machines),
+            anchor=f"c{self.number}",
+            shown=tuple(self._shown(tuple(same)) for same in zip(*machines, strict=True)),
+            counters=rows,
+            left=left,
+            pages=page_states(first, but=drawn(shown)),
+            pictures=shown,
+        )
+
+    def _shown(self, cells: tuple[Cell, ...]) -> Shown:
+        verdict, reason = self.verdicts[cells[0].name]
+        logs = logs_of(cells[0]) if self._loud(cells[0]) and self.logged < MAX_LOGS else ()
+        self.logged += bool(logs)
+        files = tuple((cell.machine, tuple(_own(self.files.get(cell.name, ())))) for cell in cells)
+        return Shown(cells[0].kernel, cells, verdict, reason, _params(cells), _checks(cells[0]), logs, files)
+
+
+def _steps(cells: Sequence[Cell], claims: Sequence[Claim]) -> list[str]:
+    """Steps to draw: those that claims are on; without claims the first one that was read."""
+    named = list(dict.fromkeys(claim.step for claim in claims))
+    read = dict.fromkeys(tables.at for cell in cells for tables in cell.tables if tables.when == "step-begin")
+    return [name for name in named if name in read] or list(read)[:1]
+
+
+def _own(paths: Iterable[str]) -> Iterator[str]:
+    """The files of a cell itself, without those of its boot, which are linked once a boot."""
+    return (path for path in paths if not path.startswith(BOOTS))
+
+
+def of_boots(run: Run, files: Files) -> dict[str, list[str]]:
+    """The files of each boot, by its id."""
+    found: dict[str, list[str]] = {}
+    for cell in run.cells:
+        if not found.get(cell.boot):
+            found[cell.boot] = [path for path in files.get(cell.name, ()) if path.startswith(BOOTS)]
     return found
+
+
+def _params(cells: Sequence[Cell]) -> tuple[tuple[str, str], ...]:
+    names = dict.fromkeys(name for cell in cells for name in cell.params)
+    values = {name: dict.fromkeys(str(cell.params.get(name, NOT_OBSERVED)) for cell in cells) for name in names}
+    return tuple((name, " | ".join(of)) for name, of in values.items())
 
 
 def _checks(cell: Cell) -> tuple[tuple[str, int, tuple[str, ...]], ...]:
@@ -120,90 +264,3 @@ def _checks(cell: Cell) -> tuple[tuple[str, int, tuple[str, ...]], ...]:
         )
         for name in names
     )
-
-
-def _logs(cell: Cell) -> tuple[Log, ...]:
-    texts = (
-        ("KTAP", cell.ktap, LOG_LINES, LOG_CHARS),
-        ("Console", cell.console, LOG_LINES, LOG_CHARS),
-        ("Trace, its end", cell.trace, TRACE_LINES, TRACE_CHARS),
-    )
-    return tuple(Log(name, *cut(text, lines=lines, chars=chars)) for name, text, lines, chars in texts if text.strip())
-
-
-def _named_counters(study: Study, scenario: str) -> set[tuple[str, str]]:
-    """(step, counter) pairs that a claim on ``<scenario>.<variant>`` names: shown even where they are 0 everywhere."""
-    names = set()
-    for claim in study.claim:
-        if not any(matches(scenario, glob) for glob in claim.scenarios):
-            continue
-        for text in (claim.candidate, claim.baseline):
-            try:
-                tree = ast.parse(" ".join(text.split()), mode="eval")
-            except SyntaxError:  # an old run's study; the judge has told it
-                continue
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                    names.add((claim.step, f"{node.value.id}.{node.attr}"))
-    return names
-
-
-def _counters(cells: list[Cell], named: set[tuple[str, str]]) -> tuple[tuple[CounterRow, ...], int]:
-    """Counters side by side, and how many were left off as 0 on every kernel."""
-    per_cell = [_steps(cell) for cell in cells]
-    rows, zeros = [], 0
-    for key in dict.fromkeys(key for steps in per_cell for key in steps):
-        values = [steps.get(key, {}) for steps in per_cell]
-        counters = dict.fromkeys(name for one in values for name in one)
-        for counter in counters:
-            numbers = [one.get(counter) for one in values]
-            if (key, counter) not in named and not any(numbers):
-                zeros += 1
-                continue
-            shown = tuple("–" if number is None else str(number) for number in numbers)
-            rows.append(CounterRow(key, counter, shown, len(set(shown)) > 1))
-    return tuple(rows), zeros
-
-
-def _steps(cell: Cell) -> dict[str, dict[str, int | None]]:
-    """Counters by step; a name used again is numbered, so that nothing is hidden."""
-    seen: Counter[str] = Counter()
-    found = {}
-    for step in cell.steps:
-        seen[step.name] += 1
-        key = step.name if seen[step.name] == 1 else f"{step.name} ({seen[step.name]})"
-        found[key] = _step(step)
-    return found
-
-
-def _step(step: Step) -> dict[str, int | None]:
-    found: dict[str, int | None] = {"ret": step.ret, "errno": step.errno}
-    for group in GROUPS:
-        if group != "param":
-            found |= {f"{group}.{name}": value for name, value in sorted(getattr(step, group).items())}
-    return found
-
-
-def _pages(cells: list[Cell]) -> tuple[PagesRow, ...]:
-    rows = []
-    seen_keys = dict.fromkeys((record.at, record.region, at) for cell in cells for record, at in _numbered(cell))
-    for key in seen_keys:
-        same: dict[str, list[str]] = {}
-        for cell in cells:
-            for record, at in _numbered(cell):
-                if (record.at, record.region, at) == key:
-                    same.setdefault(record.states, []).append(cell.kernel)
-        everyone = len(same) == 1 and len(next(iter(same.values()))) == len(cells) > 1
-        drawings = tuple(
-            ("all kernels" if everyone else ", ".join(kernels), states) for states, kernels in same.items()
-        )
-        rows.append(PagesRow(key[0], key[1], drawings))
-    return tuple(rows)
-
-
-def _numbered(cell: Cell) -> Iterator[tuple[Pages, int]]:
-    """Page records with how often the same checkpoint and region came before."""
-    seen: Counter[tuple[str, str]] = Counter()
-    for record in cell.pages:
-        yield record, seen[record.at, record.region]
-        seen[record.at, record.region] += 1

@@ -1,10 +1,12 @@
 """Runs to report: a small one, and one of the size and variety of a real study."""
 
+from pipeline.contpte.tables import Tables
 from pipeline.judge.model import BuildFact
 from pipeline.observation import Boot, Cell, Check, Need, Outcome, Pages, Step
 from pipeline.run import HostFact, KernelFact, PatchFact, Run, StudyFact
 from pipeline.study import Study
 from tests.judge.builders import a_study, all_boots, all_cells
+from tests.report.tables import folio, tables
 
 VARIANTS = ("16k", "32k", "64k", "128k")
 SCENARIOS = ("full", "twice", "reread", "partial", "unaligned", "hole", "fork", "zram-cow", "rewrite", "gup")
@@ -225,17 +227,28 @@ def _cell(kernel: str, machine: str, scenario: str, variant: str) -> Cell:
         needs=[Need(what="folio_order", ok=True, want="4", got="4")],
         steps=steps,
         pages=[
-            Pages(at="after-populate", region="range", states="A" * pages),
+            Pages(at="before-free", region="range", states="A" * pages),
             Pages(at="after-free", region="range", states=small * pages),
             Pages(at="after-rewrite", region="range", states=small * (pages - 3) + "Da" + small),
             Pages(at="after-reclaim", region="range", states="." * (pages - 3) + "Aa."),
         ],
+        tables=_tables(kernel, per_folio),
         checks=checks,
         ktap=ktap + f"{'ok' if outcome == Outcome.PASSED else 'not ok'} 1 mthp.{variant}.{scenario}\n",
         console=f"[   12.{pages:06}] kpv: begin {name}\n[   12.9] kpv: end {name}\n",
         trace="\n".join(f" madv_free-{n} [000] 12.{n:06}: rss_stat: mm_id=1 size={n}B" for n in range(90)),
         boot=f"{kernel}-{machine}",
     )
+
+
+def _tables(kernel: str, per_folio: int) -> list[Tables]:
+    """Four folios, folded where they are as large as a block; split by the baseline, kept folded by the others."""
+    first = {"baseline": 0x42000, "v2": 0x48000, "merged": 0x50000}[kernel]
+    folded = "c" if per_folio >= 16 else ""
+    kept = "" if kernel == "baseline" else folded
+    before = [one for at in range(4) for one in folio(first + at * 64, per_folio, f"{folded}ydw")]
+    after = [one for at in range(4) for one in folio(first + at * 64, per_folio, f"{kept}w")]
+    return [tables(before), tables(after, when="step-end"), tables(after, at="reclaim")]
 
 
 def _vmstat(**counters: int) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -106,7 +107,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(realistic, hostile):
         rendered = html.render(run, files)
         page = Page(rendered)
         tags = {tag for tag, _ in page.tags}
-        assert tags.isdisjoint({"script", "iframe", "object", "embed", "form", "base", "svg", "img"})
+        assert tags.isdisjoint({"script", "iframe", "object", "embed", "form", "base", "img", "image", "foreignobject"})
         assert page.all("src") == page.all("srcset") == page.all("style") == []
         assert all(href.startswith(("#", "./")) or href == "data:," for href in page.all("href"))
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -118,7 +119,7 @@ def test_a_file_name_cannot_become_a_link_elsewhere():
     names = ["//evil.example/x", "javascript:alert(1)", "https://evil.example", 'a"b<c>.txt']
     page = Page(html.render(a_run(), {CELL: names}))
     links = [href for href in page.all("href") if href.startswith("./")]
-    assert links == [
+    assert links[-4:] == [
         "./evil.example/x",
         "./javascript%3Aalert%281%29",
         "./https%3A//evil.example",
@@ -139,7 +140,7 @@ def test_every_link_inside_the_page_has_its_target_and_ids_are_unique(page):
     assert len(ids) == len(set(ids))
     inside = {href[1:] for href in page.all("href") if href.startswith("#")}
     assert inside <= set(ids)
-    assert len(inside) > 100  # the evidence does lead to cells
+    assert {"d-no-convert", "s-full", "s-gup", "c1"} <= inside  # decisions, scenarios, cells
 
 
 def test_headings_go_down_one_level_at_a_time(page):
@@ -165,9 +166,13 @@ def test_verdicts_are_told_in_words_and_signs():
 
 
 def test_the_page_tells_values_of_candidate_and_baseline_and_the_expression():
-    shown = Page(html.render(a_run(), {})).text
-    for words in ("mthp.split == param.folios", "mthp.split = 4, param.folios = 4", "mthp.split = 0", "old: yes"):
+    rendered = html.render(a_run(), {})
+    shown = Page(rendered).text
+    for words in ("mthp.split == param.folios", "param.folios = 4", "old: yes"):
         assert words in shown
+    assert re.search(
+        r'mthp.split</th><td class=n data-kernel="base">4<svg.*?</td><td class=n data-kernel="v2">0</td>', rendered
+    )
 
 
 def test_unmet_preconditions_limits_and_command_lines_are_in_the_page():
@@ -208,12 +213,12 @@ def test_a_counter_that_differs_is_marked_and_zeros_are_counted():
     assert "vmstat.pgfault" not in page.text
 
 
-def test_a_run_of_700_cells_stays_below_3_megabytes():
+def test_a_run_of_700_cells_stays_below_a_megabyte():
     names = (*SCENARIOS, *(f"scenario-{n}" for n in range(20)))
     run = a_realistic_run(scenarios=names)
     assert len(run.cells) == 720
     files = {cell.name: [f"cells/{cell.name}/{log}.txt" for log in ("ktap", "console", "trace")] for cell in run.cells}
-    assert len(html.render(run, files).encode()) < 3_000_000
+    assert len(html.render(run, files).encode()) < 1_000_000
 
 
 # Page states

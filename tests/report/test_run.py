@@ -27,8 +27,8 @@ def test_control_characters_of_a_console_survive_the_file(tmp_path):
 
 
 def test_bytes_of_a_console_that_are_no_text_survive_the_file(tmp_path):
-    save(a_run(cells=with_cell(all_cells(a_study()), CELL, console="\udcff\"é")), tmp_path / "run.json")
-    assert next(c for c in load(tmp_path).cells if c.name == CELL).console == "\udcff\"é"
+    save(a_run(cells=with_cell(all_cells(a_study()), CELL, console='\udcff"é')), tmp_path / "run.json")
+    assert next(c for c in load(tmp_path).cells if c.name == CELL).console == '\udcff"é'
 
 
 def test_the_file_has_a_line_for_each_cell():
