@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
-from pydantic_core import PydanticSerializationError
 
 from pipeline.errors import InfraError, UserError
 from pipeline.judge.model import BuildFact, Judgement
@@ -125,7 +124,7 @@ def dumps(run: Run) -> str:
     """run.json as text, one line a cell; the same run gives the same bytes."""
     try:
         text = run.model_dump_json(by_alias=True)
-    except PydanticSerializationError:  # lone surrogates, see write_text()
+    except ValueError:  # PydanticSerializationError: lone surrogates, see write_text()
         text = json.dumps(run.model_dump(mode="json", by_alias=True), ensure_ascii=False, separators=(",", ":"))
     # Within a string the quotation mark would be escaped.
     return text.replace('{"schema_version":', '\n{"schema_version":') + "\n"
