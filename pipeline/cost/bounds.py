@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.cost import growth, spec
-from pipeline.cost.measured import Measured
+from pipeline.cost.measured import Measured, unfit
 from pipeline.cost.model import CostRun, Sample
 from pipeline.cost.spec import Bound, Point
 from pipeline.cost.words import COUNTS
@@ -84,7 +84,7 @@ def _steady(measured: Measured, kernel: str) -> Iterable[Row]:
     """Of every call that was measured more than once: the spread of its counts."""
     for machine in measured.machines:
         for point in measured.points:
-            samples = [one for one in measured.all(kernel, machine, point) if one.outcome == "measured"]
+            samples = [one for one in measured.all(kernel, machine, point) if not unfit(one)]
             if len(samples) < 2:
                 continue
             place, different = f"{kernel}/{machine}/{point}", _unsteady(samples)
@@ -168,7 +168,7 @@ def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:
     rows = []
     for machine in measured.machines:
         for point in measured.points:
-            if point.operation != bound.operation or not bound.is_at(point):
+            if not bound.is_at(point):
                 continue
             ranges = measured.ranges(point.operation, point.folio)
             if growing and point.range == ranges[0]:

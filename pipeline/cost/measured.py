@@ -16,6 +16,17 @@ def point_of(sample: Sample) -> Point:
     return Point(sample.operation, sample.folio_bytes, sample.range_bytes)
 
 
+def unfit(sample: Sample) -> str:
+    """Why a sample is no evidence, "" if it is: it has no counts, or its range held other folios than it should."""
+    if sample.outcome != "measured":
+        return sample.reason
+    wanted = (sample.folio_bytes // sample.page_bytes).bit_length() - 1
+    if sample.order != wanted:
+        found = "various orders" if sample.order is None else f"order {sample.order}"
+        return f"folios of order {wanted} wanted, found {found}"
+    return ""
+
+
 class Measured:
     """An index of a run's samples; the order in which they come does not matter."""
 
@@ -56,15 +67,13 @@ class Measured:
         return self._samples.get((kernel, machine, point), [])
 
     def one(self, kernel: str, machine: str, point: Point) -> Sample | None:
-        """The first measurement of a call that has counts, or None."""
-        return next((one for one in self.all(kernel, machine, point) if one.outcome == "measured"), None)
+        """The first measurement of a call that is evidence, or None."""
+        return next((one for one in self.all(kernel, machine, point) if not unfit(one)), None)
 
     def why_absent(self, kernel: str, machine: str, point: Point) -> str:
         """Why there is no measurement of a call, "" if there is one."""
-        samples = self.all(kernel, machine, point)
-        if any(one.outcome == "measured" for one in samples):
-            return ""
-        return samples[0].reason if samples else "not measured"
+        reasons = [unfit(one) for one in self.all(kernel, machine, point)]
+        return next(iter(reasons), "not measured") if all(reasons) else ""
 
     def ranges(self, operation: str, folio: int) -> list[int]:
         """Ranges that the study counts of an operation at a folio size, the shortest first; bytes."""

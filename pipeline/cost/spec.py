@@ -1,5 +1,6 @@
 """What a study says of costs: which calls are counted, what was published of them, and the bounds they must keep."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -107,15 +108,15 @@ class Published(Table):
 
 
 class Bound(Table):
-    """What a cost must keep, at every folio size and range it names. Outside it is FAIL, and the report tells by how
+    """What a cost must keep, in every call that it names. Outside it is FAIL, and the report tells by how
     much; a count that is missing makes it INCONCLUSIVE."""
 
     id: Id
     """Its name in reports."""
     title: str
     """What is bounded, as a statement."""
-    operation: Id
-    """The operation it bounds."""
+    operations: Annotated[tuple[Id, ...], Field(min_length=1)]
+    """The operations it bounds."""
     holds: str
     """Expression that must be true: see [cost.md](cost.md) for its names."""
     sizes: tuple[Size, ...] = ()
@@ -141,8 +142,10 @@ class Bound(Table):
         return _matches(kernel, self.kernels)
 
     def is_at(self, point: Point) -> bool:
-        """Whether a call of its operation is one of the sizes and ranges it names."""
+        """Whether a call is one of those it names."""
         sizes, ranges = map(bytes_of, self.sizes), map(bytes_of, self.ranges)
+        if point.operation not in self.operations:
+            return False
         return (not self.sizes or point.folio in sizes) and (not self.ranges or point.range in ranges)
 
 
@@ -171,16 +174,16 @@ def check(
         _operation(("published", at, "operation"), table.operation, counted)
         _kernels(("published", at, "kernels"), table.kernels, kernels)
     for at, bound in enumerate(bounds):
-        _operation(("bound", at, "operation"), bound.operation, counted)
+        for operation in bound.operations:
+            _operation(("bound", at, "operations"), operation, counted)
         _kernels(("bound", at, "kernels"), bound.kernels, kernels)
         for kernel in bound.failing:
             if kernel not in kernels or not bound.applies_to(kernel):
                 raise Misplaced(("bound", at, "failing"), f"{kernel!r} is no kernel that the bound is for")
         for key, one, place in (("sizes", bound.sizes, 0), ("ranges", bound.ranges, 1)):
-            known = {point[place] for point in counted[bound.operation]}
-            for value in one:
-                if value not in known:
-                    raise Misplaced(("bound", at, key), f"{bound.operation} is not counted at {value}")
+            for operation, value in itertools.product(bound.operations, one):
+                if value not in {point[place] for point in counted[operation]}:
+                    raise Misplaced(("bound", at, key), f"{operation} is not counted at {value}")
 
 
 def _matches(kernel: str, globs: Iterable[Glob]) -> bool:

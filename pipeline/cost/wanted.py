@@ -43,7 +43,7 @@ def narrow(
 
 
 def _remains(bound: Bound, points: Iterable[Point]) -> bool:
-    return any(point.operation == bound.operation and bound.is_at(point) for point in points)
+    return any(bound.is_at(point) for point in points)
 
 
 def _known(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:

@@ -52,6 +52,7 @@ def run(
                     folio_bytes=point.folio,
                     range_bytes=point.range,
                     repeat=repeat,
+                    order=(point.folio // 4096).bit_length() - 1,
                     counts={"instructions": 0},
                 )
                 if reason := spoil(blank):

@@ -12,7 +12,7 @@ from tests.cost import made
 TENTH = Bound(
     id="a-tenth",
     title="A tenth of the instructions",
-    operation="free",
+    operations=("free",),
     sizes=("64k",),
     ranges=("64m",),
     kernels=("merged",),
@@ -21,7 +21,7 @@ TENTH = Bound(
 UNCONVERTED = Bound(
     id="unconverted",
     title="No block is taken apart",
-    operation="free",
+    operations=("free",),
     kernels=("v2", "merged"),
     holds="cost.converts == 0",
     failing=("v2",),
@@ -29,7 +29,7 @@ UNCONVERTED = Bound(
 CONSTANT = Bound(
     id="constant",
     title="TLB invalidations do not depend on the range",
-    operation="free",
+    operations=("free",),
     holds="cost.tlbi_range <= shortest.tlbi_range",
     failing=("v2",),
 )
@@ -111,6 +111,15 @@ def test_a_measurement_whose_precondition_was_not_met_is_inconclusive_with_its_r
         assert found.verdict == Verdict.INCONCLUSIVE
         assert "folios of order 4 wanted, found order 0" in found.reason
     assert judge(run).exit_code == 4
+
+
+@pytest.mark.parametrize(("order", "found"), [(0, "order 0"), (None, "various orders")])
+def test_a_range_of_other_folios_than_wanted_is_no_evidence(order, found):
+    run = made.run(bounds=[TENTH])
+    samples = [s.model_copy(update={"order": order if s.folio_bytes == 65536 else s.order}) for s in run.samples]
+    result = decision(run.model_copy(update={"samples": samples}), "merged", "a-tenth")
+    assert result.verdict == Verdict.INCONCLUSIVE
+    assert result.reason.endswith(f"folios of order 4 wanted, found {found}")
 
 
 def test_what_the_study_counts_and_the_run_has_not_is_inconclusive():

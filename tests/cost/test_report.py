@@ -33,7 +33,7 @@ PUBLISHED = Published(
 UNCONVERTED = Bound(
     id="unconverted",
     title="No block is taken apart",
-    operation="free",
+    operations=("free",),
     kernels=("v2", "merged"),
     holds="cost.converts == 0",
     failing=("v2",),

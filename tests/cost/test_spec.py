@@ -67,7 +67,7 @@ note = "Instructions, not time."
 [[bound]]
 id = "a-tenth"
 title = "A tenth of the instructions"
-operation = "free"
+operations = ["free"]
 sizes = ["64k"]
 kernels = ["v2", "new"]
 holds = "10 * cost.instructions <= baseline.instructions"
@@ -113,10 +113,10 @@ def test_sizes_are_powers_of_two_units(size, expected):
             "published.0.kernels: 'v3' matches no kernel of the study",
         ),
         (
-            'operation = "free"\nsizes = ["64k"]\nkernels',
-            'operation = "fee"\nsizes = ["64k"]\nkernels',
-            'operation = "fee"',
-            "bound.0.operation: 'fee' is no operation of a [[cost]]",
+            'operations = ["free"]',
+            'operations = ["fee"]',
+            'operations = ["fee"]',
+            "bound.0.operations: 'fee' is no operation of a [[cost]]",
         ),
         (
             'sizes = ["64k"]\nkernels',

@@ -19,8 +19,8 @@ STUDY = load(Path(__file__).parent / "data" / "made-up.json").study.content.mode
             Cost(operation="exit", sizes=("64k",), ranges=("4m",)),
         ),
         "bound": (
-            Bound(id="a", title="", operation="free", sizes=("64k",), holds="cost.splits == 0", failing=("v2",)),
-            Bound(id="b", title="", operation="exit", holds="cost.splits == 0"),
+            Bound(id="a", title="", operations=("free",), sizes=("64k",), holds="cost.splits == 0", failing=("v2",)),
+            Bound(id="b", title="", operations=("exit",), holds="cost.splits == 0"),
         ),
     }
 )
