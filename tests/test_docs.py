@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import reference
+from pipeline.cost import bounds, spec
+from pipeline.cost.words import OPERATIONS
 from pipeline.mutate import record, score
 from pipeline.schema import Table
 
@@ -42,3 +44,10 @@ def test_the_page_on_mutants_names_every_key_and_outcome():
     keys = {*record.Result.model_fields, *record.Times.model_fields, *record.Commands.model_fields}
     keys |= {*score.Finding.model_fields, *score.Outcome}
     assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
+def test_the_page_on_costs_names_every_operation_rule_and_name_of_a_bound():
+    text = (DOCS / "cost.md").read_text(encoding="utf-8")
+    assert [f"| `{name}` | {what} |" for name, what in OPERATIONS.items() if f"| `{name}` | {what} |" not in text] == []
+    names = {*bounds.BUILT_IN, *(f"{group}.X" for group in spec.LANGUAGE.groups), *spec.PARAMS}
+    assert {name for name in names if f"`{name}`" not in text} == set()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from pipeline import plan, runfolder, stages, ui
 from pipeline import report as report_room
 from pipeline import run as run_record
 from pipeline.catalogue.cells import cell_page
-from pipeline.cli import complete
+from pipeline.cli import complete, verdicts
 from pipeline.cli.app import app
 from pipeline.cli.options import (
     AsJson,
@@ -36,6 +35,7 @@ from pipeline.cli.options import (
     load_study,
     run_options,
 )
+from pipeline.cost.report import files as costs
 from pipeline.errors import Exit, InfraError, UserError
 from pipeline.history.index import Index
 from pipeline.report import markdown
@@ -116,9 +116,14 @@ def run(
 
 @app.command(epilog="Examples:  kpv judge last   |   kpv judge runs/20250101-120000-madvise-free-mthp")
 def judge(name: RunArg, runs: RunsOpt = Path("runs"), json: Json = False, quiet: Quiet = False) -> None:
-    """Judge a run's recorded observations anew, with no VM, and write its reports again."""
+    """Judge a run's recorded observations or costs anew, with no VM, and write its reports again."""
+    found = find_run(name, runs)
+    if costs.is_record(found):
+        with events(json, quiet) as emit:
+            view = costs.rejudge(found, emit)
+        verdicts.costs(view, found, json=json, quiet=quiet)
     with events(json, quiet) as emit:
-        result = stages.rejudge(find_run(name, runs), emit)
+        result = stages.rejudge(found, emit)
     _finish(result, json=json)
 
 
@@ -195,24 +200,5 @@ def _verdict(result: stages.Result, *, json: bool) -> None:
     judgement = result.run.judgement
     assert judgement is not None
     if not json:
-        ui.table(
-            result.run.study.content.title,
-            ["kernel", "verdict", "expected", "pass", "known", "fail", "inconclusive", "on"],
-            [
-                [
-                    k.kernel,
-                    k.verdict,
-                    f"{k.expected}{'' if k.as_expected else '  <- differs: ' + k.difference}",
-                    k.count(k.verdict.PASS),
-                    k.count(k.verdict.KNOWN),
-                    k.count(k.verdict.FAIL),
-                    k.count(k.verdict.INCONCLUSIVE),
-                    ", ".join(k.failing),
-                ]
-                for k in judgement.kernels
-            ],
-        )
-        for problem in judgement.infra:
-            print(f"infrastructure: {problem}")
-        print(f"{judgement.verdict}; report: {shlex.quote(str(result.folder / 'report.html'))}")
+        verdicts.kernels(result.run.study.content.title, judgement, result.folder / "report.html")
     raise typer.Exit(result.exit_code)

@@ -6,10 +6,12 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from pipeline import cli
 from pipeline.cost import model
 from pipeline.cost.model import Function, Profile
 from pipeline.cost.report import drawings, figures, files, html, markdown, text
@@ -228,6 +230,30 @@ def test_plots_are_files_of_their_own_for_light_and_dark(view):
     for drawn in found.values():
         assert ElementTree.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
         assert "prefers-color-scheme: dark" in drawn
+
+
+def judged(monkeypatch, capsys, *words: object) -> tuple[int, str]:
+    """Exit code and stdout of ``kpv judge``."""
+    monkeypatch.setattr(sys, "argv", ["kpv", "judge", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().out
+
+
+def test_costs_are_judged_anew_from_their_record(run, tmp_path, monkeypatch, capsys):
+    files.write_all(run, tmp_path)
+    (tmp_path / "cost.html").unlink()
+    code, said = judged(monkeypatch, capsys, tmp_path, "--quiet")
+    assert (code, "every kernel is judged as expected" in said, "a page" in said) == (0, True, False)
+    assert (tmp_path / "cost.html").is_file()
+    code, said = judged(monkeypatch, capsys, tmp_path / "cost.json")
+    assert (code, "free: instructions a page, 64m range" in said) == (0, True)
+
+
+def test_costs_outside_a_bound_that_was_not_expected_end_with_1(run, tmp_path, monkeypatch, capsys):
+    strict = run.study.content.model_copy(update={"bound": (UNCONVERTED.model_copy(update={"failing": ()}),)})
+    files.write_all(run.model_copy(update={"study": run.study.model_copy(update={"content": strict})}), tmp_path)
+    assert judged(monkeypatch, capsys, tmp_path)[0] == 1
 
 
 # reproduce.sh

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+from pipeline import events
 from pipeline.cost import spec
-from pipeline.cost.model import CostRun, Profile, dumps
+from pipeline.cost.model import CostRun, Profile, dumps, load
 from pipeline.cost.report import drawings, html, markdown, reproduce, text
 from pipeline.cost.report.view import View
+from pipeline.events import Emit
 from pipeline.run import write_text
 
+RECORD = "cost.json"
 #: Kernel, machine, operation and folio size of a profile.
 Key = tuple[str, str, str, str]
 
@@ -22,7 +25,7 @@ def write_all(run: CostRun, folder: Path) -> View:
     stacks = {key: profile.folded() for key, profile in _profiles(view).items()}
     folded = {key: f"profiles/{'-'.join(key)}.folded" for key in stacks}
     texts = {
-        "cost.json": dumps(view.judged),
+        RECORD: dumps(view.judged),
         "tables.json": tables(view),
         "cost.html": html.render(view, folded),
         "cost.md": markdown.render(view),
@@ -36,6 +39,18 @@ def write_all(run: CostRun, folder: Path) -> View:
     for name, content in texts.items():
         write_text(folder / name, content, executable=name.endswith(".sh"))
     return view
+
+
+def is_record(path: Path) -> bool:
+    """Whether a path is a cost.json, or a folder that holds one."""
+    return path.name == RECORD or (path / RECORD).is_file()
+
+
+def rejudge(path: Path, emit: Emit) -> View:
+    """Judge recorded costs anew and write every file again, with no VM. Raises CostError."""
+    run = load(path)
+    with events.stage(emit, "judge", run.id):
+        return write_all(run, path if path.is_dir() else path.parent)
 
 
 def _profiles(view: View) -> dict[Key, Profile]:
