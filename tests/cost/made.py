@@ -12,6 +12,15 @@ SIZES = ("4k", "64k", "2m")
 FREE = Cost(operation="free", title="MADV_FREE of the range", sizes=SIZES, ranges=("64m",))
 GROWS = Cost(operation="free", sizes=("64k",), ranges=("256m", "1g"))
 
+UNCONVERTED = Bound(
+    id="unconverted",
+    title="No block is taken apart",
+    operations=("free",),
+    kernels=("v2", "merged"),
+    holds="cost.converts == 0",
+    failing=("v2",),
+)
+
 Law = Callable[[str, Sample], Mapping[str, int | None]]
 
 

@@ -8,6 +8,7 @@ from pipeline.cost.spec import Bound, Point, bytes_of
 from pipeline.judge.expr import Broken
 from pipeline.judge.model import Verdict
 from tests.cost import made
+from tests.cost.made import UNCONVERTED
 
 TENTH = Bound(
     id="a-tenth",
@@ -17,14 +18,6 @@ TENTH = Bound(
     ranges=("64m",),
     kernels=("merged",),
     holds="10 * cost.instructions <= baseline.instructions",
-)
-UNCONVERTED = Bound(
-    id="unconverted",
-    title="No block is taken apart",
-    operations=("free",),
-    kernels=("v2", "merged"),
-    holds="cost.converts == 0",
-    failing=("v2",),
 )
 CONSTANT = Bound(
     id="constant",

@@ -16,8 +16,9 @@ from pipeline.cost import model
 from pipeline.cost.model import Function, Profile
 from pipeline.cost.report import drawings, figures, files, html, markdown, text
 from pipeline.cost.report.view import View
-from pipeline.cost.spec import Bound, Cost, Published, PublishedRow
+from pipeline.cost.spec import Cost, Published, PublishedRow
 from tests.cost import made
+from tests.cost.made import UNCONVERTED
 from tests.report.test_report import HOSTILE, Page
 
 PUBLISHED = Published(
@@ -31,14 +32,6 @@ PUBLISHED = Published(
         PublishedRow(size="64k", old=2.457796, new=0.052812, note="Instructions, not time."),
         PublishedRow(size="128k", old=2.281034, new=0.032777, note="Not counted here."),
     ),
-)
-UNCONVERTED = Bound(
-    id="unconverted",
-    title="No block is taken apart",
-    operations=("free",),
-    kernels=("v2", "merged"),
-    holds="cost.converts == 0",
-    failing=("v2",),
 )
 EXIT = Cost(operation="exit", title="Exit", sizes=made.SIZES, ranges=("64m",))
 
