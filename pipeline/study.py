@@ -247,7 +247,10 @@ def load(path: Path) -> Study:
         path /= "study.toml"
     text, data = _read(path)
     if (base := data.pop("extends", None)) is not None:
-        data = {**_extended(path, text, base), **data}
+        inherited = _extended(path, text, base)
+        if "kernel" in data:  # these speak of the other study's kernels by name
+            inherited = {key: value for key, value in inherited.items() if key not in ("bound", "published")}
+        data = {**inherited, **data}
     # The file's own scenarios come first: a mistake in one is then told with its place in the file.
     own, programs = data.get("scenario", []), data.get("programs", [])
     if isinstance(own, list) and isinstance(programs, list):

@@ -170,3 +170,14 @@ def test_bounds_have_ids_of_their_own(tmp_path):
     again = COSTS[COSTS.index("[[bound]]") :]
     with pytest.raises(StudyError, match="bound id 'a-tenth' is used 2 times"):
         load(tmp_path, COSTS + again)
+
+
+def test_a_study_with_kernels_of_its_own_takes_the_costs_of_the_one_it_extends_and_not_the_bounds(tmp_path):
+    load(tmp_path, COSTS)
+    other = tmp_path / "other.toml"
+    other.write_text('extends = "study.toml"\nschema = 1\nid = "other"\n\n[[kernel]]\nid = "newest"\n')
+    loaded = study.load(other)
+    assert [cost.operation for cost in loaded.cost] == ["free", "free"]
+    assert (loaded.bound, loaded.published) == ((), ())
+    other.write_text('extends = "study.toml"\nschema = 1\nid = "other"\n')
+    assert [bound.id for bound in study.load(other).bound] == ["a-tenth"]
