@@ -11,6 +11,8 @@ from pipeline.events import Event
 from pipeline.kernel.build import KernelArtifact
 from pipeline.stages import Options, Result
 from pipeline.study import Expect, Kernel, Study
+from tests import sandbox
+from tests.sandbox import Clone
 
 CHECKOUT = Path(__file__).parents[2]
 SHIPPED = CHECKOUT / "patches" / "madvise-free-mthp"
@@ -72,3 +74,13 @@ def with_patches(shipped: Study) -> Callable[..., Study]:
         return shipped.model_copy(update={"kernel": (shipped.baseline, candidate)})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clean clone, set up as the README says; kernels come from the user's cache."""
+    top = tmp_path_factory.mktemp("newcomer")
+    made = sandbox.make(top / "kpv", home=top / "home", cache=cli.cache_folder())
+    done = made.sh("make setup")
+    assert done.returncode == 0, done.stdout
+    return made
