@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,10 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a page. ``exits``: the code that the page says it ends with (``# exits 1: why``)."""
+    """What is typed at once: a line of an indented block, or a whole ``sh`` fence.
+
+    ``exits``: the code that the page says it ends with (``# exits 1: why``).
+    """
 
     page: str
     line: int
@@ -33,49 +37,53 @@ class Command:
 
 
 def of_page(page: Path) -> list[Command]:
-    """The commands of a page, in order: lines of ``sh`` fences and of indented blocks that start with a program."""
-    return [
-        command
-        for number, line, fence in _code(page)
-        if (command := _command(page, number, line)) is not None
-        and (fence == "sh" or (fence == "" and _program(command.text) in PROGRAMS))
-    ]
+    """The commands of a page, in order."""
+    found = []
+    for number, block, fence in _code(page):
+        if fence == "sh":
+            found.append(_command(page, number, block))
+        elif fence == "":
+            lines = enumerate(block.split("\n"), number)
+            found += [_command(page, at, line) for at, line in lines if _program(line) in PROGRAMS]
+    return found
 
 
 def doubtful(page: Path) -> list[str]:
     """Lines of indented blocks that could be typed, but start with a program that ``PROGRAMS`` does not know."""
-    found = []
-    for number, line, fence in _code(page):
-        words = line.split()
-        if fence == "" and words and words[0] not in PROGRAMS and "=" not in line and shutil.which(words[0]):
-            found.append(f"{page.name}:{number}: {line.strip()}")
-    return found
+    return [
+        f"{page.name}:{at}: {line}"
+        for number, block, fence in _code(page)
+        for at, line in enumerate(block.split("\n"), number)
+        if fence == "" and (program := _program(line)) and program not in PROGRAMS
+        if "=" not in line and shutil.which(program)
+    ]
 
 
-def _code(page: Path) -> list[tuple[int, str, str]]:
-    """(number, text, language) of each line of code; "" for an indented block, after a blank line or another of it."""
-    found, fence, inside, before = [], "", False, ""
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        if match := re.match(r"```(\w*)", line):
-            inside, fence = not inside, match[1] or "text"
-        elif inside:
-            found.append((number, line, fence))
-        elif line.startswith("    ") and (not before.strip() or before.startswith("    ")):
-            found.append((number, line[4:], ""))
-        before = line
-    return found
+def _code(page: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, text, language) of each block of code; the language of an indented block is "", of a bare fence "text"."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    at = 0
+    while at < len(lines):
+        if match := re.match(r"```(\w*)", lines[at]):
+            end = next(n for n in range(at + 1, len(lines)) if lines[n].startswith("```"))
+            yield at + 2, "\n".join(lines[at + 1 : end]), match[1] or "text"
+            at = end + 1
+        elif lines[at].startswith("    ") and (at == 0 or not lines[at - 1].strip()):
+            end = next((n for n in range(at, len(lines)) if not lines[n].startswith("    ")), len(lines))
+            yield at + 1, "\n".join(line[4:] for line in lines[at:end]), ""
+            at = end
+        else:
+            at += 1
 
 
-def _command(page: Path, number: int, line: str) -> Command | None:
-    text, _, comment = line.partition("  # ") if "  # " in line else (line, "", "")
-    if not text.strip() or text.lstrip().startswith("#"):
-        return None
-    exits = re.match(r"\s*exits (\d)", comment)
-    return Command(str(page.relative_to(CHECKOUT)), number, text.strip(), int(exits[1]) if exits else 0)
+def _command(page: Path, number: int, text: str) -> Command:
+    exits = re.search(r"# exits (\d)", text)
+    shown = re.sub(r"\s+# .*", "", text) if "\n" not in text else text
+    return Command(str(page.relative_to(CHECKOUT)), number, shown.strip(), int(exits[1]) if exits else 0)
 
 
-def _program(text: str) -> str:
-    words = text.split()
+def _program(line: str) -> str:
+    words = line.split()
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words = words[1:]
-    return words[0] if words else ""
+    return words[0] if words and not line.startswith("#") else ""

@@ -10,10 +10,11 @@ from pipeline.cost import bounds, spec
 from pipeline.cost.words import OPERATIONS
 from pipeline.mutate import record, score
 from pipeline.schema import Table
+from tests import docs_commands, docs_table
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "guest-tests" / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = docs_commands.PAGES
 
 
 def test_the_study_reference_is_what_the_models_say():
@@ -37,6 +38,27 @@ def test_every_link_between_the_documents_leads_somewhere():
             if target and "://" not in target:
                 anchors[target] = (page.parent / target).exists()
         assert all(anchors.values()), f"{page.name}: {[name for name, there in anchors.items() if not there]}"
+
+
+def test_no_line_looks_like_a_command_that_no_test_knows():
+    assert [line for page in PAGES for line in docs_commands.doubtful(page)] == []
+
+
+def test_what_is_run_instead_of_a_command_is_of_a_command_that_is_still_there():
+    shown = {command.text for page in PAGES for command in docs_commands.of_page(page)}
+    assert (set(docs_table.TABLE) | docs_table.GUEST) - shown == set()
+
+
+def test_commands_are_found_in_fences_and_indented_blocks_with_the_exit_code_they_tell(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Run\n\n    kpv validate x    # exits 1: why\n    id = 3\n\n```sh\ncat > f <<E\nkpv\nE\n```\n\n"
+        "    tac file\n\n```toml\nkpv = 1\n```\nno\n    kpv in a paragraph\n"
+    )
+    monkeypatch.setattr(docs_commands, "CHECKOUT", tmp_path)
+    found = [(c.line, c.text, c.exits) for c in docs_commands.of_page(page)]
+    assert found == [(3, "kpv validate x", 1), (7, "cat > f <<E\nkpv\nE", 0)]
+    assert docs_commands.doubtful(page) == ["page.md:12: tac file"]
 
 
 def test_the_page_on_mutants_names_every_key_and_outcome():

@@ -1,0 +1,60 @@
+"""Commands of the documents that are not run as they stand, with what is run instead and why that will do.
+
+Everything else that ``docs_commands`` finds is run as it is. A line that is no longer in a document must go from here.
+"""
+
+from dataclasses import dataclass
+
+#: Cells enough to see that a command does what it says; the whole study is run by tests/system/test_validate.py.
+NARROW = "-m max -s full_cover.64k"
+
+
+@dataclass(frozen=True)
+class Instead:
+    """What is run, its exit code, what it must print, and ``why``: who covers the rest."""
+
+    script: str
+    why: str
+    prints: str = ""
+    exits: int = 0
+
+
+_NO_MUTANT = "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only 'no-such-*'"
+_MUTATE = "the options are read; a campaign over some mutants is run by tests/system/test_mutate.py"
+
+TABLE = {
+    "make validate": Instead(
+        "make -n validate",
+        "runs for minutes; the same study is run whole by tests/system/test_validate.py",
+        prints=".venv/bin/kpv validate 'patches/madvise-free-mthp/study.toml'",
+    ),
+    "make test": Instead("make -n test", "this is a part of it", prints=".venv/bin/python -m pytest --all"),
+    "kpv validate docs/tutorial -k v2": Instead(
+        "kpv validate docs/tutorial -k v2 -m max -s shared_swapin_clean.64k",
+        "all of it takes a minute and a half; the scenarios that the study's claims are about are run above it",
+    ),
+    "kpv mutate patches/madvise-free-mthp --mutants tests/mutants": Instead(_NO_MUTANT, _MUTATE, exits=2),
+    "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only 'contpte-*' --json mutants.json": Instead(
+        f"{_NO_MUTANT} --json mutants.json", _MUTATE, exits=2
+    ),
+    "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --all-checks --matrix docs/mutants.md": Instead(
+        f"{_NO_MUTANT} --all-checks --matrix docs/mutants.md", _MUTATE, exits=2
+    ),
+    "make KSRC=/path/to/kernel/source O=/path/to/output": Instead(
+        'make -C guest-tests KSRC="$KPV_TEST_TREE" O="$HOME/out" "$HOME/out/lazyfree"',
+        "the paths are the reader's; one program of them all",
+    ),
+    "sed -n 's/^# | \\{0,1\\}//p' log > replay.c": Instead(
+        "printf '# | int a;\\nnoise\\n# |\\tint b;\\n' > log; "
+        "sed -n 's/^# | \\{0,1\\}//p' log > replay.c; cat replay.c",
+        "the log is the reader's",
+        prints="int a;\n\tint b;",
+    ),
+}
+
+#: For the shell of a guest: run there.
+GUEST = {
+    "echo +memory > /sys/fs/cgroup/cgroup.subtree_control; mkdir /sys/fs/cgroup/kpv",
+    "for f in /sys/kernel/mm/transparent_hugepage/hugepages-*/enabled; do echo never > $f; done",
+    "lazyfree -r lazyfree.64k.full_cover",
+}
