@@ -13,7 +13,8 @@ from pipeline.judge import expr
 from pipeline.schema import Id, Misplaced, Table
 
 #: A folio size or a range: ``64k``, ``1g``.
-Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*[kmg]$")]
+SIZE = r"^[1-9][0-9]*[kmg]$"
+Size = Annotated[str, Field(pattern=SIZE)]
 Glob = str
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}

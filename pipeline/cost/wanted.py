@@ -1,8 +1,9 @@
 """Which calls a run counts: what the study says, or a choice of that."""
 
+import re
 from collections.abc import Iterable
 
-from pipeline.cost.spec import Bound, Cost, Point, bytes_of
+from pipeline.cost.spec import SIZE, Bound, Cost, Point, bytes_of
 from pipeline.cost.words import OPERATIONS
 from pipeline.errors import UserError
 from pipeline.study import Study
@@ -54,5 +55,7 @@ def _known(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _whole(length: str, size: str) -> None:
+    if not re.fullmatch(SIZE, length):
+        raise UserError(f"a range of {length!r}: expected a number with k, m or g", hint="e.g. 64m or 1g")
     if bytes_of(length) % bytes_of(size):
         raise UserError(f"a range of {length} is no whole number of {size} folios", hint="choose a multiple, e.g. 4m")

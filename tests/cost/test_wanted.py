@@ -57,6 +57,7 @@ def test_other_ranges_take_the_place_of_the_study_s():
     [
         ({"operations": ("fork",)}, "does not count operation 'fork'"),
         ({"sizes": ("2m",)}, "does not count folio size '2m'"),
+        ({"ranges": ("64",)}, "a range of '64': expected a number with k, m or g"),
         ({"sizes": ("64k",), "ranges": ("100k",)}, "a range of 100k is no whole number of 64k folios"),
     ],
 )
