@@ -39,7 +39,7 @@ def render(run: Run, files: Mapping[str, Sequence[str]], read: Reader = nothing)
     shown, left = cells.scenarios(run, cell_verdicts(run), files)
     topics = evidence.topics(run, shown, files, read)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -66,7 +66,8 @@ def render(run: Run, files: Mapping[str, Sequence[str]], read: Reader = nothing)
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of every page's templates: strict and escaping, with the filters and words that they share."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

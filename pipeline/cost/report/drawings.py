@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pipeline.cost import spec
 from pipeline.cost.plots import Plot, log_plot
 from pipeline.cost.report.figures import small, times
-from pipeline.cost.report.template import TEMPLATES, environment
 from pipeline.cost.report.view import View
 from pipeline.cost.spec import Published
 from pipeline.cost.tables import INSTRUCTIONS, Table
+from pipeline.report.html import TEMPLATES, environment
 
 
 def by_size(table: Table) -> Plot | None:

@@ -7,10 +7,10 @@ from pipeline.cost.flame import Flame, flame
 from pipeline.cost.plots import Plot
 from pipeline.cost.report import drawings, grids
 from pipeline.cost.report.grids import Grid, Row
-from pipeline.cost.report.template import environment
 from pipeline.cost.report.view import LIMITS, View
 from pipeline.cost.tables import Table
 from pipeline.cost.words import COUNTS
+from pipeline.report.html import environment
 from pipeline.report.words import headline, line, machine_line
 
 #: A grid as the template takes it.
