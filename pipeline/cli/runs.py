@@ -129,7 +129,8 @@ def judge(name: RunArg, runs: RunsOpt = Path("runs"), json: Json = False, quiet:
 
 @app.command(
     epilog="Examples:  kpv report last   |   kpv report last --format text   |   "
-    "kpv report 20250101 --format junit -o junit.xml"
+    "kpv report 20250101 --format junit -o junit.xml   |   "
+    "kpv report last --format text --tested-by 'Jane Doe <jane@example.org>'"
 )
 def report(
     name: RunArg,
@@ -143,6 +144,12 @@ def report(
         ),
     ] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file, not to stdout.")] = None,
+    tested_by: Annotated[
+        str,
+        typer.Option(
+            metavar="WHO", help="With --format text: end with a Tested-by of 'Name <address>', if all candidates pass."
+        ),
+    ] = "",
     runs: RunsOpt = Path("runs"),
 ) -> None:
     """Report a run again, as it was judged: one form of the report, or all of them.
@@ -152,13 +159,16 @@ def report(
     folder = find_run(name, runs)
     found = load_run(folder)
     folder = folder if folder.is_dir() else folder.parent
+    if tested_by and form != "text":
+        raise UserError("--tested-by is for the text of the report", hint="add --format text")
     if not form:
         if output is not None:
             raise UserError("--output is for one form of the report", hint="name it with --format, e.g. text")
         for path in runfolder.write(found, folder).values():
             print(path)
         return
-    text = report_room.form(form, found, runfolder.files_of(found, folder), folder)
+    files = runfolder.files_of(found, folder)
+    text = report_room.form(form, found, files, folder, tested_by=tested_by)
     if output is None:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     else:

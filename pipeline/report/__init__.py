@@ -29,10 +29,12 @@ def names() -> list[str]:
     return [_name(render) for render in (*LINKING.values(), *FORMS.values())]
 
 
-def form(name: str, run: Run, files: Mapping[str, Sequence[str]], folder: Path) -> str:
-    """One form of the report as text; ``files``, ``folder``: see ``write_all``. Raises UserError for a name that is
-    none."""
+def form(name: str, run: Run, files: Mapping[str, Sequence[str]], folder: Path, *, tested_by: str = "") -> str:
+    """One form of the report as text; ``files``, ``folder``: see ``write_all``. ``tested_by``: for report.txt alone,
+    see ``text.render``. Raises UserError for a name that is none."""
     run = run if run.judgement is not None else run.judged()
+    if tested_by and name == _name(text.render):
+        return text.render(run, tested_by=tested_by)
     for file, linking in LINKING.items():
         if _name(linking) == name:
             return _linked(file, run, files, folder)

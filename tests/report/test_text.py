@@ -1,10 +1,14 @@
 """report.txt: what a maintainer reads in a reply on the list."""
 
+import sys
+
 import pytest
 
-from pipeline.errors import UserError
+from pipeline import cli
+from pipeline.errors import Exit, UserError
 from pipeline.observation import Check
 from pipeline.report import text
+from pipeline.run import save
 from tests.judge.builders import a_study, all_cells, with_cell
 from tests.report.builders import a_kernel, a_realistic_run, a_run
 
@@ -124,3 +128,28 @@ def test_a_series_that_does_not_pass_gets_no_trailer():
 def test_a_trailer_wants_a_name_and_an_address(who):
     with pytest.raises(UserError, match="Name <address>"):
         text.render(a_run(), tested_by=who)
+
+
+@pytest.fixture
+def kpv_report(tmp_path, monkeypatch, capsys):
+    """``kpv report`` of a run; returns exit code, stdout and stderr."""
+
+    def call(run, *options):
+        save(run, tmp_path / "runs" / run.id / "run.json")
+        monkeypatch.setattr(sys, "argv", ["kpv", "report", run.id, "--runs", str(tmp_path / "runs"), *options])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return (int(ended.code or 0), *capsys.readouterr())
+        return (0, *capsys.readouterr())
+
+    return call
+
+
+def test_the_command_prints_a_trailer_where_asked(kpv_report):
+    assert "Tested-by" not in kpv_report(a_run(), "--format", "text")[1]
+    code, said, _ = kpv_report(a_run(), "--format", "text", "--tested-by", "Jane Doe <jane@example.org>")
+    assert (code, said.splitlines()[-1][:35]) == (0, "Tested-by: Jane Doe <jane@example.o")
+    assert kpv_report(a_run(), "--format", "junit", "--tested-by", "Jane Doe <jane@example.org>")[0] == Exit.USAGE
+    failing = changed(checks=[BROKEN], outcome="failed")
+    assert kpv_report(failing, "--format", "text", "--tested-by", "Jane Doe <jane@example.org>")[0] == Exit.USAGE
