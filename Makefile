@@ -17,12 +17,12 @@ define tell_exit_code
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test unit system lint lock doctor reference clean
+.PHONY: help setup validate test unit system browser setup-tests lint lock doctor reference clean
 
 help: ## this list
 	@echo "usage: make <target> [VARIABLE=value]"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo "examples:"
 	@echo "  make validate                            the shipped study: MADV_FREE on mTHP and cont-PTE"
@@ -37,7 +37,10 @@ setup: ## system packages and .venv; does nothing when all is there
 validate: setup ## run a study: STUDY=path ARGS='options of kpv validate'
 	@$(KPV) validate '$(STUDY)' $(ARGS) || $(call tell_exit_code,kpv)
 
-test: setup ## all tests; builds and boots real kernels
+setup-tests: ## what set-up does, and what only the tests need: a browser
+	@V='$(V)' sh setup/bootstrap.sh --tests
+
+test: setup-tests ## all tests; builds and boots real kernels
 	@$(PYTEST) --all $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
 
 unit: setup ## unit tests only (seconds)
@@ -45,6 +48,9 @@ unit: setup ## unit tests only (seconds)
 
 system: setup ## system tests only
 	@$(PYTHON) -m pytest --all -m system $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+
+browser: setup-tests ## tests that look at the report in a browser; screenshots below build/
+	@$(PYTHON) -m pytest --all -m browser $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
 
 lint: setup ## ruff, and shellcheck where it is installed
 	@$(PYTHON) -m ruff check .

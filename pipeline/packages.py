@@ -67,7 +67,7 @@ def read(file: Path | None = None) -> tuple[Package, ...]:
             continue
         columns, _, why = line.partition("#")
         match columns.split():
-            case [("required" | "debian" | "optional") as need, name, minimum, proof, suite] if (
+            case [("required" | "debian" | "test" | "optional") as need, name, minimum, proof, suite] if (
                 proof.partition(":")[0] in _PROOFS and why.strip()
             ):
                 found.append(Package(need=need, name=name, minimum=minimum, proof=proof, suite=suite, why=why.strip()))

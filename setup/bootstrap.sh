@@ -3,6 +3,7 @@
 # when nothing is missing it only looks, and says so.
 #
 #   sh setup/bootstrap.sh              packages and .venv
+#   sh setup/bootstrap.sh --tests      also what only the tests need: a browser, and what drives it
 #   sh setup/bootstrap.sh --packages   system packages only (what an administrator runs for someone else)
 #   V=1 sh setup/bootstrap.sh          show what apt-get and pip say
 #
@@ -132,6 +133,7 @@ look() {
         case $need in
         required) ;;
         debian) [ "$distribution" = debian ] || continue ;;
+        test) [ -n "$with_tests" ] || continue ;;
         *) continue ;;
         esac
         if ! have "$minimum" "$proof"; then
@@ -272,7 +274,8 @@ tell_administrator() {
         printf 'apt-get update\n'
         if [ -n "$plain" ]; then printf '%s%s\n' "$install" "$plain"; fi
         if [ -n "$extra" ]; then printf '%s -t %s%s\n' "$install" "$suite" "$extra"; fi
-        printf '\nwhich is what this does: sudo sh %s/bootstrap.sh --packages\nThen run this again.\n' "$here"
+        printf '\nwhich is what this does: sudo sh %s/bootstrap.sh --packages%s\nThen run this again.\n' \
+            "$here" "${with_tests:+ --tests}"
     } >&2
     exit 3
 }
@@ -337,20 +340,34 @@ environment() {
     say ".venv is ready ($("$venv/bin/python" --version), requirements.lock)"
 }
 
+# What only the tests need, into the same environment; it may be there without.
+test_environment() {
+    tests_stamp=$venv/kpv-tests.stamp
+    now=$(sha256sum <"$here/tests.lock")
+    if [ -f "$tests_stamp" ] && [ "$(cat "$tests_stamp")" = "$now" ]; then return; fi
+    pip install --quiet --require-hashes --requirement "$here/tests.lock"
+    printf '%s\n' "$now" >"$tests_stamp.new"
+    mv "$tests_stamp.new" "$tests_stamp"
+    say ".venv has what the tests need (setup/tests.lock)"
+}
+
 main() {
     only_packages=
-    case ${1:-} in
-    '') ;;
-    --packages) only_packages=yes ;;
-    -h | --help)
-        sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
-        return
-        ;;
-    *)
-        printf "setup: error: unknown argument '%s'\n    see: sh %s --help\n" "$1" "$0" >&2
-        exit 2
-        ;;
-    esac
+    with_tests=
+    for argument; do
+        case $argument in
+        --packages) only_packages=yes ;;
+        --tests) with_tests=yes ;;
+        -h | --help)
+            sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+            return
+            ;;
+        *)
+            printf "setup: error: unknown argument '%s'\n    see: sh %s --help\n" "$argument" "$0" >&2
+            exit 2
+            ;;
+        esac
+    done
     # One set-up of a checkout at a time: make -j, or two terminals.
     exec 9<"$here"
     if command -v flock >/dev/null 2>&1; then flock 9; fi
@@ -360,6 +377,7 @@ main() {
     if [ -z "$only_packages" ]; then
         [ -n "$python" ] || fail "no Python 3.11 or later found" "set KPV_PYTHON to one"
         environment
+        if [ -n "$with_tests" ]; then test_environment; fi
     fi
     if [ -z "$did_something" ]; then say "nothing to do"; fi
 }

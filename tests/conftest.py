@@ -1,7 +1,7 @@
 """Which tests run: unit tests unless told otherwise.
 
 ``pytest`` runs the unit tests; ``pytest --all`` (``make test``) adds those
-marked ``system``. In one process they come after the unit tests, so that a
+marked ``system`` and ``browser``. In one process they come after the unit tests, so that a
 broken function is told before a kernel is built. With several (``-n 2 --dist
 loadgroup``) one of them takes all system tests, one after the other: two
 kernel builds, or two studies, at once would only wait for each other.
@@ -14,11 +14,14 @@ SYSTEM_TIMEOUT = 2400
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run the system tests too: they build and boot real kernels")
+    parser.addoption("--all", action="store_true", help="run the other tests too: on real kernels, in a browser")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("browser") is not None:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+            continue
         if item.get_closest_marker("system") is None:
             item.add_marker(pytest.mark.unit)
             continue
@@ -28,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("system") is not None)
     if config.getoption("--all"):
         return
-    system = [item for item in items if item.get_closest_marker("system")]
-    if system:
-        items[:] = [item for item in items if item not in system]
-        config.hook.pytest_deselected(items=system)
+    left = [item for item in items if item.get_closest_marker("unit") is None]
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)

@@ -66,7 +66,9 @@ def test_a_missing_command_is_told_with_the_package_that_has_it(where: Where, pa
     assert finding.fix.endswith(f" {package.name}")
 
 
-@pytest.mark.parametrize("package", [p for p in packages.read() if p.proof.startswith("file:")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "package", [p for p in packages.read() if p.proof.startswith("file:") and p.need != "test"], ids=lambda p: p.name
+)
 def test_a_missing_file_is_told_with_the_package_that_has_it(where: Where, package: packages.Package) -> None:
     (where.root / package.proof.partition(":")[2].split(",")[0].lstrip("/")).unlink()
     assert look(where, package.name).status is Status.MISSING
@@ -213,3 +215,10 @@ def test_measuring_counts_what_the_cache_holds_and_needs_no_cache_folder(tmp_pat
 def test_an_unknown_data_folder_is_wrong_use() -> None:
     with pytest.raises(UserError, match="is no data folder of kpv"):
         folder("secrets")
+
+
+def test_what_only_tests_need_is_told_and_breaks_nothing(where: Where) -> None:
+    (where.root / "usr/bin/chromium-headless-shell").unlink()
+    finding = look(where, "chromium-headless-shell")
+    assert (finding.status, finding.found) == (Status.OPTIONAL, "no such file")
+    assert doctor.broken([finding]) == ()

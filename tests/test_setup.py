@@ -66,6 +66,10 @@ esac
 """
 
 
+#: Without the tests' own.
+REQUIRED = ("required", "debian")
+
+
 class FakeMachine:
     """A machine below ``folder``: a PATH of a few commands, an /etc/os-release, an apt-get that notes its calls."""
 
@@ -90,6 +94,7 @@ class FakeMachine:
         for name in ("setup/bootstrap.sh", "setup/packages.txt", "setup/wheel_data.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.checkout / name)
         (self.checkout / "requirements.lock").write_text("rich==15.0.0\n")
+        (self.checkout / "setup/tests.lock").write_text("playwright==1.65.2\n")
 
     def _offer(self) -> None:
         """What apt-get's fake does for each package: make its proof true, QEMU's in the version of the suite."""
@@ -163,7 +168,7 @@ class FakeMachine:
 
 def needed() -> list[packages.Package]:
     """What is to be installed on a machine that has apt-get only."""
-    return [p for p in packages.read(ROOT / "setup/packages.txt") if p.need != "optional" and p.name != "apt"]
+    return [p for p in packages.read(ROOT / "setup/packages.txt") if p.need in REQUIRED and p.name != "apt"]
 
 
 def test_a_fresh_bookworm_gets_backports_from_its_own_mirror_and_qemu_from_there(tmp_path: Path) -> None:
@@ -237,6 +242,37 @@ def test_nothing_missing_calls_no_apt_and_is_quick(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 2
     assert (done.returncode, done.stdout, done.stderr) == (0, "setup: nothing to do\n", "")
     assert not (tmp_path / "apt-calls").exists()
+
+
+def test_a_browser_is_installed_for_tests_only(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.install_all()
+    assert machine.run().returncode == 0
+    assert machine.calls("install") == machine.python_calls("tests.lock") == []
+    done = machine.run("--tests")
+    assert done.returncode == 0, done.stderr
+    (only,) = machine.calls("install")
+    assert only.endswith("--no-install-recommends chromium-headless-shell")
+    (pip,) = machine.python_calls("tests.lock")
+    assert "--require-hashes" in pip
+    assert ".venv has what the tests need" in done.stdout
+
+
+def test_what_tests_need_is_installed_once_and_again_when_its_pins_change(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.run("--tests")
+    assert machine.run("--tests").stdout == "setup: nothing to do\n"
+    (machine.checkout / "setup/tests.lock").write_text("playwright==1.65.3\n")
+    machine.run("--tests")
+    assert len(machine.python_calls("tests.lock")) == 2
+
+
+def test_an_administrator_is_asked_for_the_tests_packages_too(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path, root=False)
+    machine.install_all()
+    told = machine.run("--tests").stderr
+    assert "chromium-headless-shell" in told
+    assert "bootstrap.sh --packages --tests\n" in told
 
 
 def test_without_root_the_administrators_commands_are_listed_and_nothing_is_changed(tmp_path: Path) -> None:
@@ -399,6 +435,16 @@ def test_the_lock_pins_and_hashes_all_that_pyproject_asks_for() -> None:
     for requirement in asked:
         name = re.match(r"[\w.-]+", requirement)[0].lower().replace(".", "-")
         assert re.search(rf"^{re.escape(name)}==[\w.]+ .*\\\n +--hash=sha256:", lock, re.M), requirement
+
+
+def test_what_only_tests_need_is_pinned_apart_and_of_the_same_versions() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["browser"]
+    pins = {file: dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.M))
+            for file in ("requirements.lock", "setup/tests.lock")}  # fmt: skip
+    both, tests = pins.values()
+    assert {re.match(r"[\w.-]+", one)[0] for one in asked} <= set(tests)
+    assert {name: version for name, version in tests.items() if both.get(name, version) != version} == {}
+    assert len(re.findall(r"--hash=sha256:", (ROOT / "setup/tests.lock").read_text())) > len(tests)
 
 
 def test_every_library_that_is_imported_is_asked_for() -> None:

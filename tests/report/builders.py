@@ -53,7 +53,7 @@ COMMON_CHECKS = ("no-lost-write", "data-old-or-zero")
 CHECKS = {"hole": (*COMMON_CHECKS, "no-neighbour-skipped"), "zram-cow": (*COMMON_CHECKS, "sharer-keeps-data")}
 
 
-def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS) -> Run:
+def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS, variants: tuple[str, ...] = VARIANTS) -> Run:
     """3 kernels x 2 machines x 40 cells by default: v2 splits nothing but loses a write, and leaves a neighbour out."""
     study = Study.model_validate(
         {
@@ -79,7 +79,7 @@ def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS) -> Run:
                     "title": f"MADV_FREE: {name.replace('-', ' ')}",
                     "program": "madv_free",
                     "fixture": "mthp",
-                    "variants": VARIANTS,
+                    "variants": variants,
                     "properties": ["P1"],
                     "checks": CHECKS.get(name, COMMON_CHECKS),
                 }
@@ -112,7 +112,7 @@ def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS) -> Run:
                 {
                     "id": "no-convert",
                     "title": "A contiguous block is neither unfolded nor folded again",
-                    "scenarios": ["full.64k", "full.128k"],
+                    "scenarios": [f"full.{variant}" for variant in variants if variant in ("64k", "128k")],
                     "step": "free",
                     "candidate": "probe.contpte_convert == 0",
                     "baseline": "probe.contpte_convert > 0",
@@ -143,7 +143,7 @@ def a_realistic_run(*, scenarios: tuple[str, ...] = SCENARIOS) -> Run:
         for kernel in study.kernel
         for machine in study.machines
         for name in scenarios
-        for variant in VARIANTS
+        for variant in variants
     ]
     needs = [Need(what=what, ok=True, want="x", got="x") for what in ("build_id", "page_size", "config", "swap")]
     boots = [
