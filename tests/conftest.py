@@ -7,6 +7,8 @@ loadgroup``) one of them takes all system tests, one after the other: two
 kernel builds, or two studies, at once would only wait for each other.
 """
 
+from pathlib import Path
+
 import pytest
 
 #: Seconds a system test may take: a cold kernel build on two cores is 5 to 6 minutes, a study has several.
@@ -15,6 +17,12 @@ SYSTEM_TIMEOUT = 2400
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the other tests too: on real kernels, in a browser")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests in a browser need libraries that only ``make test`` installs, so they are not even read without --all."""
+    browser = collection_path == Path(__file__).parent / "browser"
+    return True if browser and not config.getoption("--all") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

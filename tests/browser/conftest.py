@@ -13,10 +13,15 @@ from tests.report.builders import a_realistic_run
 #: Where the pictures of the pages go, to be looked at and kept by a CI.
 SHOTS = Path(__file__).parents[2] / "build/screenshots"
 #: As root there is no sandbox; the rest keeps Chromium from asking the network for anything of its own.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 Open = Callable[..., Page]
 
 

@@ -82,7 +82,8 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(visit, t
     page = visit(path)
     wanted = page.evaluate(
         """[...document.querySelectorAll('a[href], summary, [tabindex="0"]')]
-           .filter(e => e.checkVisibility({contentVisibilityAuto: true})).map((e, i) => { e.dataset.n = i; return i })"""
+           .filter(e => e.checkVisibility({contentVisibilityAuto: true}))
+           .map((e, i) => { e.dataset.n = i; return i })"""
     )
     reached = []
     for _ in wanted:
