@@ -33,18 +33,30 @@ _LOOK = 0.1
 
 @dataclass(frozen=True)
 class Guest:
-    """What every boot of a study shares. ``programs`` maps guest tests to sha256, ``initrd`` are archives."""
+    """What every boot of a study shares. ``programs`` maps guest tests to sha256, ``initrd`` are archives.
+
+    ``plugins``: what QEMU loads in every boot; ``model``: beside them where the machine has a TLB model.
+    """
 
     initrd: tuple[Path, ...]
     rootfs_sha256: str
     programs: Mapping[str, str]
     qemu_version: str
     plugins: tuple[Plugin, ...] = ()
+    model: Plugin | None = None
+
+    def plugins_of(self, machine: Machine) -> tuple[Plugin, ...]:
+        """What QEMU loads to be this machine."""
+        if machine.tlb is None:
+            return self.plugins
+        assert self.model is not None, f"{machine.id} has a TLB model and no plugin was compiled for it"
+        return (*self.plugins, self.model.with_options(core=machine.tlb.core, bbm=str(machine.tlb.bbm)))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One kernel on one machine. ``image_sha256`` of ``image``; ``requested``: its config options."""
+    """One kernel on one machine. ``image_sha256`` of ``image``; ``requested``: its config options.
+    ``system_map``: of the kernel, None where no address of it needs a name."""
 
     kernel: str
     machine: Machine
@@ -52,6 +64,7 @@ class Pair:
     image_sha256: str
     build_id: str
     requested: kconfig.Requested
+    system_map: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +218,8 @@ def _part(
             requested=pair.requested,
             build_id=pair.build_id,
             workdir=workdir / boot_id,
-            plugins=guest.plugins,
+            plugins=guest.plugins_of(pair.machine),
+            system_map=pair.system_map,
             why=_why(store, waiting, inputs, fresh=fresh),
         )
         try:
@@ -261,7 +275,7 @@ def qemu_of(guest: Guest, machine: Machine) -> list[str]:
     shape = qemu.command_line(
         machine, program="", image=none, initrd=none, ram=none, swap=none, mailbox=none, log=none, qmp=none, port=0
     )
-    return [guest.qemu_version, *shape, *(plugin.identity for plugin in guest.plugins)]
+    return [guest.qemu_version, *shape, *(plugin.identity for plugin in guest.plugins_of(machine))]
 
 
 def judged_inputs(

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InfraError
@@ -12,7 +13,7 @@ from pipeline.guest.ends import End, VmEnded
 from pipeline.guest.monitor import Monitor
 from pipeline.guest.runner import GuestResult
 from pipeline.observation import Boot, Cell, Need, Outcome
-from pipeline.observe import records, slices, tables
+from pipeline.observe import records, slices, tables, tlb
 from pipeline.plan import CellSpec
 
 #: Characters kept of one cell's trace or console; the boot's files hold everything.
@@ -31,15 +32,26 @@ OUTCOMES = {
 }
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What QEMU's plugins say of a boot's tests: their page tables, and what a TLB would have made of them."""
+
+    tables: tables.Recorded
+    model: tlb.Modelled
+
+    def complete(self, reading: records.Reading, test: str) -> None:
+        """Add what was seen of a test that has ended."""
+        tables.add(reading, self.tables.take(test))
+        tlb.add(reading, self.model.take(test, [step.name for step in reading.steps]))
+
+
 class Collector:
     """The cells of one boot. ``cpus``: how many CPUs the guest has online."""
 
-    def __init__(
-        self, specs: Iterable[CellSpec], boot: Boot, lines: Monitor, recorded: tables.Recorded, *, cpus: int
-    ) -> None:
+    def __init__(self, specs: Iterable[CellSpec], boot: Boot, lines: Monitor, watched: Watched, *, cpus: int) -> None:
         self.cells: list[Cell] = []
         self._specs = {spec.job: spec for spec in specs}
-        self._boot, self._console, self._recorded, self._cpus = boot, lines, recorded, cpus
+        self._boot, self._console, self._watched, self._cpus = boot, lines, watched, cpus
         self._at = 0  # the first console line that was not looked at
 
     def add(self, result: GuestResult) -> Cell:
@@ -49,7 +61,7 @@ class Collector:
         """
         reading = _reading(result)
         spec = self._specs[result.job.id]
-        tables.add(reading, self._recorded.take(spec.test))
+        self._watched.complete(reading, spec.test)
         before, lines = self._console_of(spec.job, ended=result.end is None)
         text = "\n".join(lines)
         outside = _outside(before)
@@ -69,6 +81,7 @@ class Collector:
             steps=reading.steps,
             pages=reading.pages,
             tables=reading.tables,
+            tlb=reading.tlb,
             checks=reading.checks,
             console_findings=[*outside, *_findings(lines)],
             malformed=reading.malformed,

@@ -22,7 +22,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.collect import Collector
+from pipeline.collect import Collector, Watched
 from pipeline.errors import InfraError
 from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageStarted
 from pipeline.guest import keys, rootfs, runner, swapdisk, trace
@@ -34,8 +34,7 @@ from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.guest.vm import VM
 from pipeline.kernel import kconfig
 from pipeline.observation import Boot, Cell
-from pipeline.observe import preconditions, probes
-from pipeline.observe.tables import Recorded
+from pipeline.observe import preconditions, probes, tables, tlb
 from pipeline.plan import CellSpec
 from pipeline.study import Probe
 
@@ -52,7 +51,8 @@ POWEROFF_LIMIT = 30.0
 @dataclass(frozen=True)
 class BootJob:
     """Everything one boot needs. ``initrd``: archives without the run's keys. ``workdir`` gets the boot's files.
-    ``why``: what makes the boot necessary, for a person.
+    ``system_map``: names the kernel's functions where a plugin tells addresses. ``why``: what makes the boot
+    necessary, for a person.
 
     The VM has as many CPUs as the cell that needs most of them, see ``machine_of``.
     """
@@ -69,6 +69,7 @@ class BootJob:
     build_id: str
     workdir: Path
     plugins: tuple[Plugin, ...] = ()
+    system_map: Path | None = None
     why: str = ""
 
 
@@ -120,8 +121,10 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
             cpus = _set_up(vm, job, boot)
-            recorded = Recorded(job.workdir, job.plugins)
-            collector = Collector(job.specs, boot, vm.console, recorded, cpus=cpus)
+            watched = Watched(
+                tables.Recorded(job.workdir, job.plugins), tlb.Modelled(job.workdir, job.plugins, job.system_map)
+            )
+            collector = Collector(job.specs, boot, vm.console, watched, cpus=cpus)
             emit(StageStarted(stage="exercise", subject=subject))
             fatal = _run_cells(vm, job, boot, collector, emit, until)
             if fatal is not None and fatal.end is not None:

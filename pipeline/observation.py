@@ -14,6 +14,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.contpte.tables import Tables
+from pipeline.tlb.model import Observation as Modelled
 
 #: Part of every cell's key: raise it when the meaning of a record changes.
 SCHEMA = 1
@@ -71,6 +72,8 @@ class Step(Record):
     smaps: dict[str, int | None] = Field(default_factory=dict)
     #: Of the page tables at both ends of the step, e.g. ``folded_before`` (pipeline.contpte.summary.COUNTS).
     pt: dict[str, int | None] = Field(default_factory=dict)
+    #: What the TLB model counted in the step, of its process and region (pipeline.tlb.model.COUNTERS).
+    tlb: dict[str, int | None] = Field(default_factory=dict)
 
 
 class Pages(Record):
@@ -105,6 +108,8 @@ class Cell(BaseModel):
     pages: list[Pages] = Field(default_factory=list)
     #: Page tables of the test's processes, as read from outside the guest at its checkpoints and steps.
     tables: list[Tables] = Field(default_factory=list)
+    #: What a TLB would have made of it, None where the machine has no model of one.
+    tlb: Modelled | None = None
     checks: list[Check] = Field(default_factory=list)
     #: Kernel messages that are findings by themselves (oops, WARNING, Bad page...).
     console_findings: list[str] = Field(default_factory=list)

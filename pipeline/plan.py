@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from pipeline import near, observation
 from pipeline.errors import UserError
-from pipeline.study import BUILT_IN, Claim, Kernel, Known, Study, matches
+from pipeline.study import BUILT_IN, Claim, Invariant, Kernel, Known, Selection, Study, matches
 
-Entry = TypeVar("Entry", Claim, Known)
+Entry = TypeVar("Entry", Selection, Claim, Known, Invariant)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def cells(study: Study, kernel: str, machine: str) -> tuple[CellSpec, ...]:
             kernel, machine, scenario.id, variant, scenario.program, scenario.fixture, scenario.timeout, scenario.cpus
         )
         for scenario in study.scenario
-        if not scenario.machines or machine in scenario.machines
         for variant in scenario.variants
+        if machine in study.runs(scenario, variant)
     )
 
 
@@ -119,6 +119,7 @@ def narrow(
             for v in scenario.variants
             if any(matches(f"{scenario.id}.{v}", glob) for glob in wanted)
             and not any(matches(f"{scenario.id}.{v}", glob) for glob in unwanted)
+            and any(not machines or machine in machines for machine in study.runs(scenario, v))
         )
         if names:
             only = tuple(m for m in scenario.machines if not machines or m in machines)
@@ -128,18 +129,27 @@ def narrow(
             f"{study.path}: no scenario matches {', '.join(scenarios)}",
             hint=near.hint(scenarios[0].partition(".")[0], [s.id for s in study.scenario], kind="scenario"),
         )
-    left = [f"{s.id}.{v}" for s in kept for v in s.variants]
+    left = [
+        (f"{scenario.id}.{variant}", machine)
+        for scenario in kept
+        for variant in scenario.variants
+        for machine in study.runs(scenario, variant)
+        if not machines or machine in machines
+    ]
 
     def remaining(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         found = []
         for entry in entries:
-            globs = tuple(glob for glob in entry.scenarios if any(matches(name, glob) for name in left))
+            on = (entry.id,) if isinstance(entry, Selection) else entry.machines or ("*",)
+            names = {name for name, machine in left if any(matches(machine, glob) for glob in on)}
+            globs = tuple(glob for glob in entry.scenarios if any(matches(name, glob) for name in names))
             if globs:
                 found.append(entry.model_copy(update={"scenarios": globs}))
         return tuple(found)
 
     checked = {name for scenario in kept for name in scenario.checks}
-    claims, invariants = remaining(study.claim), tuple(i for i in study.invariant if i.id in checked)
+    claims, stated = remaining(study.claim), {i.id: i for i in remaining(study.invariant)}
+    invariants = tuple(stated.get(i.id, i) for i in study.invariant if i.id in checked or i.id in stated)
     judged = {entry.id for entry in (*claims, *invariants)} | set(BUILT_IN)
     update = {"expect": Kernel(id=study.kernel[0].id).expect} if machines or scenarios else {}
     return study.model_copy(
@@ -149,7 +159,8 @@ def narrow(
                 for kernel in study.kernel
                 if not kernels or kernel.id in kernels or (kernel.role == "baseline")
             ),
-            "machines": tuple(m for m in study.machines if not machines or m in machines),
+            "machines": tuple(m for m in study.machines if m in {machine for _, machine in left}),
+            "machine": remaining(study.machine),
             "scenario": tuple(kept),
             "claim": claims,
             "invariant": invariants,
@@ -166,6 +177,7 @@ def only(study: Study, *, kernels: tuple[str, ...] = (), machines: tuple[str, ..
         update={
             "kernel": tuple(kernel for kernel in study.kernel if not kernels or kernel.id in kernels),
             "machines": tuple(machine for machine in study.machines if not machines or machine in machines),
+            "machine": tuple(entry for entry in study.machine if not machines or entry.id in machines),
         }
     )
 

@@ -5,9 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cost import spec
-from pipeline.guest.machine import Machine
+from pipeline.guest.machine import Machine, Tlb
 from pipeline.schema import Table
-from pipeline.study import BUILT_IN, Claim, Expect, Invariant, Kernel, Known, Probe, Scenario, Source, Study
+from pipeline.study import (
+    BUILT_IN,
+    Claim,
+    Expect,
+    Invariant,
+    Kernel,
+    Known,
+    Probe,
+    Scenario,
+    Selection,
+    Source,
+    Study,
+)
 from pipeline.suite import Suite
 
 #: Tables by heading, in the order of the page.
@@ -17,6 +29,7 @@ _STUDY: dict[str, type[Table]] = {
     "`[[kernel]]`": Kernel,
     "`expect` of a kernel": Expect,
     "`[[scenario]]`": Scenario,
+    "`[[machine]]`": Selection,
     "`[[invariant]]`": Invariant,
     "`[[claim]]`": Claim,
     "`[[known]]`": Known,
@@ -45,6 +58,11 @@ _EXTENDS = (
     "name those, behind). The other study extends none itself |"
 )
 
+_EXTENDS_MACHINE = (
+    "| `extends` | string | nothing | Id of another machine: whatever this file does not say is taken from there. "
+    "The other machine extends none itself |"
+)
+
 
 def render() -> str:
     """The page, as Markdown."""
@@ -54,7 +72,8 @@ def render() -> str:
         if table is Invariant:
             parts.append(_built_in())
     parts.append(_section("## Scenario file: `guest-tests/<program>.toml`", Suite))
-    parts.append(_section("## Machine profile: `qemu/<id>.toml`", Machine))
+    parts.append(_section("## Machine profile: `qemu/<id>.toml`", Machine, extra=[_EXTENDS_MACHINE]))
+    parts.append(_section("### `[tlb]` of a machine", Tlb))
     return "\n".join(parts)
 
 
@@ -126,8 +145,11 @@ def _literal(value: object) -> str:
 
 
 def _resolved(field: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    while "$ref" in field:
-        field = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]
+    while "$ref" in field or "anyOf" in field:
+        if "anyOf" in field:  # a table that may be left out
+            (field,) = (each for each in field["anyOf"] if each.get("type") != "null")
+        else:
+            field = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]
     return field
 
 

@@ -23,12 +23,14 @@ from pipeline.kernel import build, kconfig, series, source, toolchain
 from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.kernel.series import Overlay, Patch, Series
 from pipeline.kernel.source import SourceTree
+from pipeline.observe import tlb
 from pipeline.schema import line_of
 from pipeline.store import Store
 from pipeline.study import Kernel, Study, StudyError
 
-#: What QEMU loads in every boot.
+#: What QEMU loads in every boot, and beside it where the machine has a model of TLBs.
 PLUGINS = ("checkpoint",)
+MODEL = tlb.PLUGIN
 
 
 @dataclass(frozen=True)
@@ -180,16 +182,17 @@ def prepare(study: Study, options: Options, emit: Emit) -> Prepared:
 
 def _check_claims(study: Study) -> None:
     """Raises StudyError with file:line for an expression that is not in the judge's language."""
-    for claim in study.claim:
-        for key in ("candidate", "baseline"):
-            try:
-                if getattr(claim, key):
-                    expr.check_syntax(getattr(claim, key))
-            except expr.ExprError as err:
-                text = study.path.read_text(encoding="utf-8")
-                at = [entry["id"] for entry in tomllib.loads(text)["claim"]].index(claim.id)
-                line = line_of(text, ("claim", at, key))
-                raise StudyError(f"{study.path}:{line}: claim {claim.id}: {key}: {err.message}", hint=err.hint) from err
+    expressions = [("claim", entry, key) for entry in study.claim for key in ("candidate", "baseline")]
+    expressions += [("invariant", entry, "holds") for entry in study.invariant]
+    for kind, entry, key in expressions:
+        try:
+            if getattr(entry, key):
+                expr.check_syntax(getattr(entry, key))
+        except expr.ExprError as err:
+            text = study.path.read_text(encoding="utf-8")
+            at = [one["id"] for one in tomllib.loads(text)[kind]].index(entry.id)
+            line = line_of(text, (kind, at, key))
+            raise StudyError(f"{study.path}:{line}: {kind} {entry.id}: {key}: {err.message}", hint=err.hint) from err
 
 
 def make(
@@ -228,7 +231,7 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
     version = _first_line([ready.qemu, "--version"])
     with events.stage(emit, "plugins", "qemu"):
         loaded = plugins.compile_all(
-            PLUGINS,
+            (*PLUGINS, *([MODEL] if any(machine.tlb for machine in ready.machines) else [])),
             sources=resources.folder("qemu"),
             marks=resources.folder("guest-tests"),
             compiler=ready.tools.host_compiler,
@@ -249,7 +252,8 @@ def make_guest(ready: Prepared, options: Options, emit: Emit) -> cells.Guest:
         rootfs_sha256=base.sha256,
         programs={name: program.sha256 for name, program in programs.items()},
         qemu_version=version,
-        plugins=tuple(loaded.values()),
+        plugins=tuple(loaded[name] for name in PLUGINS),
+        model=loaded[MODEL].with_suffix("jsonl") if MODEL in loaded else None,
     )
 
 
@@ -263,6 +267,7 @@ def pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -
             image_sha256=_sha256(kernel.image),
             build_id=kernel.build_id,
             requested=recipe.fragments,
+            system_map=kernel.system_map,
         )
         for recipe in ready.recipes
         if isinstance(kernel := kernels[recipe.kernel.id], KernelArtifact)

@@ -65,12 +65,40 @@ class Kernel(Table):
 
 class Invariant(Table):
     """Holds for every correct kernel. The guest tests print checks by name; an invariant is decided by the checks of
-    its id in the scenarios that name it in ``checks``. A check that fails anywhere else is a violation all the same."""
+    its id in the scenarios that name it in ``checks``. A check that fails anywhere else is a violation all the same.
+
+    One with ``holds`` is decided by that expression instead, on every kernel.
+    """
 
     id: Id
     """The name of the check."""
     title: str
     """What holds, as a statement."""
+    holds: str = ""
+    """Expression over a step that must be true, in the language of claims."""
+    step: str = ""
+    """Name of the step."""
+    scenarios: tuple[Glob, ...] = ()
+    """Globs over ``<scenario>.<variant>``: where it is decided."""
+    machines: tuple[Id, ...] = ()
+    """Machines it is decided on; all if left out."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Invariant":
+        if any((self.holds, self.step, self.scenarios, self.machines)) and not (self.holds and self.step):
+            raise ValueError("an invariant of an expression has both holds and step")
+        if self.holds and not self.scenarios:
+            raise ValueError("an invariant of an expression names its scenarios")
+        return self
+
+
+class Selection(Table):
+    """Keeps one of the study's machines to some scenarios; without an entry it runs all."""
+
+    id: Id
+    """One of ``machines``."""
+    scenarios: Annotated[tuple[Glob, ...], Field(min_length=1)]
+    """Globs over ``<scenario>.<variant>``."""
 
 
 class Claim(Table):
@@ -138,6 +166,8 @@ class Study(Table):
     """Config fragments of every kernel, from the study's folder or ``kernel-configs/``, merged over ``allnoconfig``."""
     machines: Annotated[tuple[Id, ...], Field(min_length=1)]
     """Machine profiles, ``qemu/<id>.toml``."""
+    machine: tuple[Selection, ...] = ()
+    """Machines that do not run every scenario."""
     tracepoints: tuple[str, ...] = ()
     """``system:event``, recorded into each boot's trace.dat."""
     programs: tuple[Id, ...] = ()
@@ -176,9 +206,19 @@ class Study(Table):
     def baseline(self) -> Kernel | None:
         return next((k for k in self.kernel if k.role == "baseline"), None)
 
+    def runs(self, scenario: Scenario, variant: str) -> tuple[str, ...]:
+        """The machines that run a scenario's variant, in the study's order."""
+        name = f"{scenario.id}.{variant}"
+        selected = {entry.id: entry.scenarios for entry in self.machine}
+        return tuple(
+            machine
+            for machine in (scenario.machines or self.machines)
+            if machine not in selected or any(matches(name, glob) for glob in selected[machine])
+        )
+
     @model_validator(mode="after")
     def _references(self) -> "Study":
-        for kind in ("kernel", "known", "probe", "bound"):
+        for kind in ("kernel", "known", "probe", "machine", "bound"):
             _unique(kind, [entry.id for entry in getattr(self, kind)])
         names = [f"{s.id}.{v}" for s in self.scenario for v in s.variants]
         _unique("scenario", names)
@@ -201,7 +241,10 @@ class Study(Table):
                     raise ValueError(f"scenario {scenario.id}: machine {machine!r} is not among the study's machines")
         self._checks()
         spec.check(self.cost, self.published, self.bound, [kernel.id for kernel in self.kernel])
-        for entry in (*self.claim, *self.known):
+        for entry in self.machine:
+            if entry.id not in self.machines:
+                raise ValueError(f"machine {entry.id!r} selects scenarios, but is not among the study's machines")
+        for entry in (*self.machine, *self.claim, *self.known, *self.invariant):
             for glob in entry.scenarios:
                 if not any(matches(name, glob) for name in names):
                     raise ValueError(f"{entry.id}: scenarios = {glob!r} matches no scenario of the study")
@@ -214,7 +257,10 @@ class Study(Table):
             for name in scenario.checks:
                 if name not in invariants:
                     raise ValueError(f"scenario {scenario.id}: checks {name!r}, no invariant of the study")
-        for name in invariants - {name for scenario in self.scenario for name in scenario.checks}:
+        checked = {name for scenario in self.scenario for name in scenario.checks}
+        for name in checked & {invariant.id for invariant in self.invariant if invariant.holds}:
+            raise ValueError(f"invariant {name!r} has an expression, but scenarios check it too")
+        for name in {invariant.id for invariant in self.invariant if not invariant.holds} - checked:
             raise ValueError(f"invariant {name!r} is checked by no scenario of the study")
 
 
@@ -225,6 +271,7 @@ BUILT_IN = {
     "console-clean": "No oops, BUG, WARNING or bad page state on the console",
     "completes": "Each scenario ends within its limit and the guest stays alive",
     "block-attributes": "Every contiguous block is as the architecture wants it",
+    "tlb-rules": "No TLB that the architecture allows is left with what the tables no longer say",
 }
 
 

@@ -89,7 +89,7 @@ def test_build_builds_both_kernels_and_a_second_time_none(study, kpv, capsys):
     [
         ('role = "baseline"', 'role = "bass"', Exit.USAGE, ["study.toml:12:", "kernel.0.role"]),
         ('title = "A demo"', 'title = "A demo', Exit.USAGE, ["not valid TOML", "line 3"]),
-        ('machines = ["max"]', 'machines = ["nosuch"]', Exit.USAGE, ["nosuch", "a57, max"]),
+        ('machines = ["max"]', 'machines = ["nosuch"]', Exit.USAGE, ["nosuch", "a57, a57-tlb, max"]),
         ('"mthp.split == 0"', '"mthp.split = 0"', Exit.USAGE, ["study.toml:30:", "claim no-split"]),
         ('fragments = ["tiny"]', 'fragments = ["none"]', Exit.USAGE, ["none.config"]),
         ('series = ["new.patch"]', 'series = ["gone.patch"]', Exit.USAGE, ["gone.patch"]),

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.collect import Collector
+from pipeline.collect import Collector, Watched
 from pipeline.guest import ends
 from pipeline.guest.monitor import Monitor
 from pipeline.guest.runner import GuestJob, GuestResult
 from pipeline.observation import Boot, Cell, Need, Outcome
 from pipeline.observe.tables import Recorded
+from pipeline.observe.tlb import Modelled
 from pipeline.plan import CellSpec
 
 WARNING = "WARNING: CPU: 0 PID: 7 at mm/madvise.c:7 madvise_free+0x1/0x2"
@@ -26,7 +27,8 @@ class Guest:
         self.alive = True
         self.console = Monitor(path, alive=lambda: self.alive)
         self.boot = Boot(id="b", kernel="v2", machine="max")
-        self.collector = Collector(specs, self.boot, self.console, Recorded(path.parent, []), cpus=cpus)
+        watched = Watched(Recorded(path.parent, []), Modelled(path.parent, []))
+        self.collector = Collector(specs, self.boot, self.console, watched, cpus=cpus)
 
     def say(self, *lines: str) -> None:
         with self.path.open("a") as log:

@@ -6,7 +6,7 @@ from pipeline import plan
 from pipeline.errors import UserError
 from pipeline.store import key_of
 from pipeline.study import Study
-from tests.judge.builders import a_scenario, a_study
+from tests.judge.builders import a_claim, a_scenario, a_study
 
 
 def test_the_cells_of_a_kernel_on_a_machine_follow_the_study():
@@ -124,3 +124,45 @@ def test_a_run_of_fewer_kernels_still_shows_all_that_each_is_expected_to_fail_on
     )
     small = plan.narrow(study, kernels=("v2",))
     assert [kernel.expect.verdict for kernel in small.kernel] == ["PASS", "FAIL"]
+
+
+SELECTING = {
+    "machines": ["max", "a57", "watched"],
+    "machine": [{"id": "watched", "scenarios": ["full.64k", "fork.*"]}],
+}
+
+
+def test_a_machine_may_be_kept_to_some_scenarios():
+    study = a_study(**SELECTING)
+    assert [spec.job for spec in plan.cells(study, "v2", "watched")] == ["full.64k", "fork.64k"]
+    assert [spec.job for spec in plan.cells(study, "v2", "max")] == ["full.64k", "full.128k", "fork.64k"]
+
+
+def test_a_selection_is_narrowed_with_its_machine():
+    study = a_study(**SELECTING)
+    only = plan.narrow(study, machines=("watched",), scenarios=("full",))
+    assert [spec.job for spec in plan.cells(only, "v2", "watched")] == ["full.64k"]
+    assert Study.model_validate(only.model_dump(by_alias=True)).machine == only.machine
+    plain = plan.narrow(study, machines=("max", "a57"))
+    assert plain.machine == ()
+    assert plan.narrow(study, scenarios=("full.128k",)).machines == ("max", "a57")
+
+
+def test_narrowing_drops_what_no_machine_that_is_left_could_decide():
+    watched = {"holds": "mthp.split == 0", "step": "free", "scenarios": ["full.*"], "machines": ["watched"]}
+    study = a_study(
+        **SELECTING,
+        invariant=[{"id": "no-lost-write", "title": "No lost write"}, {"id": "as-seen", "title": "As seen", **watched}],
+        claim=[a_claim(), a_claim(id="cheap", machines=["watched"])],
+    )
+    assert [claim.id for claim in plan.narrow(study, machines=("max",)).claim] == ["no-split"]
+    assert [entry.id for entry in plan.narrow(study, machines=("max",)).invariant] == ["no-lost-write"]
+    both = plan.narrow(study, machines=("watched",))
+    assert [claim.id for claim in both.claim] == ["no-split", "cheap"]
+    assert [entry.id for entry in both.invariant] == ["no-lost-write", "as-seen"]
+    assert [entry.id for entry in plan.narrow(study, scenarios=("full.128k",)).invariant] == ["no-lost-write"]
+
+
+def test_a_machine_that_selects_nothing_here_is_refused_with_what_there_is():
+    with pytest.raises(UserError, match=r"no scenario matches full\.128k"):
+        plan.narrow(a_study(**SELECTING), machines=("watched",), scenarios=("full.128k",))

@@ -139,3 +139,27 @@ def test_globs_take_only_star_and_question_mark():
     assert study.matches("a.16k", "a.?6k")
     assert not study.matches("full_cover.64k", "full_cover.6")
     assert not study.matches("axb", "a.b")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ('[[machine]]\nid = "a57"\nscenarios = ["full_cover.*"]\n', "'a57' selects scenarios, but is not among"),
+        ('[[machine]]\nid = "max"\nscenarios = ["none.*"]\n', "scenarios = 'none.*' matches no scenario"),
+        ('[[invariant]]\nid = "i"\ntitle = "I"\nholds = "ret == 0"\n', "has both holds and step"),
+        ('[[invariant]]\nid = "i"\ntitle = "I"\nholds = "ret == 0"\nstep = "free"\n', "names its scenarios"),
+        ('[[invariant]]\nid = "i"\ntitle = "I"\nscenarios = ["full_cover.*"]\n', "has both holds and step"),
+    ],
+)
+def test_selections_and_stated_invariants_are_checked(tmp_path, more, why):
+    with pytest.raises(StudyError) as told:
+        study.load(write(tmp_path, f"{GOOD}\n{more}"))
+    assert why in told.value.message
+
+
+def test_an_invariant_is_either_stated_or_checked(tmp_path):
+    stated = '[[invariant]]\nid = "i"\ntitle = "I"\nholds = "ret == 0"\nstep = "free"\nscenarios = ["full_cover.*"]\n'
+    assert study.load(write(tmp_path, f"{GOOD}\n{stated}")).invariant[0].holds == "ret == 0"
+    both = GOOD.replace('variants = ["32k", "64k"]', 'variants = ["32k", "64k"]\nchecks = ["i"]')
+    with pytest.raises(StudyError, match="'i' has an expression, but scenarios check it too"):
+        study.load(write(tmp_path, f"{both}\n{stated}"))

@@ -44,7 +44,7 @@ def study_page(study: Study) -> Page:
         ("fragments", " ".join(study.fragments)),
         ("machines", " ".join(study.machines)),
         ("programs", " ".join(study.programs)),
-        ("cells", str(sum(len(s.variants) * len(s.machines or study.machines) for s in study.scenario))
+        ("cells", str(sum(len(study.runs(s, variant)) for s in study.scenario for variant in s.variants))
          + f" a kernel, of {len(study.scenario)} scenarios"),
         ("claims", str(len(study.claim))),
         ("invariants", f"{len(study.invariant)} and {len(BUILT_IN)} of every kernel"),

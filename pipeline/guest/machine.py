@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from pipeline import near
 from pipeline.errors import UserError
@@ -16,6 +16,16 @@ PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
 
 class MachineError(UserError):
     """A machine profile is missing or wrong; the message starts with file:line where there is one."""
+
+
+class Tlb(Table):
+    """The TLBs of a machine with a model of them, see [hardware-model.md](hardware-model.md)."""
+
+    core: Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]*|\d+(/\d+)?\+\d+(/\d+)?)$")]
+    """Geometry of the TLBs that count hits and walks: a preset (``a35``, ``a53``, ``a57``, ``a76``), or two levels as
+    ``ENTRIES[/WAYS]+ENTRIES[/WAYS]``. No rule depends on it."""
+    bbm: Annotated[int, Field(ge=0, le=2)] = 0
+    """ID_AA64MMFR2_EL1.BBM of the hardware: from 1 on a change of size alone needs no break-before-make."""
 
 
 class Machine(Table):
@@ -43,6 +53,22 @@ class Machine(Table):
     """Words added to the kernel's command line."""
     extra: tuple[str, ...] = ()
     """Words added to QEMU's command line."""
+    tlb: Tlb | None = None
+    """A model of its TLBs that watches the guest, none if left out: see hardware-model.md."""
+
+    @model_validator(mode="after")
+    def _threads(self) -> "Machine":
+        if self.tlb is not None and self.smp > 1 and self.thread == "single":
+            raise ValueError('a TLB model of several CPUs needs thread = "multi": QEMU tells it the wrong CPU else')
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A machine without a model is dumped, and so recorded, as before there were models."""
+        fields: dict[str, Any] = dump(self)
+        if self.tlb is None:
+            del fields["tlb"]
+        return fields
 
     @property
     def page_size(self) -> int:
@@ -68,13 +94,9 @@ def names(folder: Path) -> list[str]:
 
 def read(path: Path) -> Machine:
     """Read and validate one profile. Raises MachineError with ``file:line: what is wrong``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as err:
-        raise MachineError(f"{path}: cannot read the machine profile: {err}") from err
-    except tomllib.TOMLDecodeError as err:
-        raise MachineError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+    text, data = _parse(path)
+    if "extends" in data:
+        data = _extended(path, text, data)
     try:
         machine = Machine.model_validate(data)
     except ValidationError as err:
@@ -87,3 +109,26 @@ def read(path: Path) -> Machine:
             f"{path}:{line_of(text, ('id',))}: id: expected {path.stem!r}, as the file is named, found {machine.id!r}"
         )
     return machine
+
+
+def _parse(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as err:
+        raise MachineError(f"{path}: cannot read the machine profile: {err}") from err
+    except tomllib.TOMLDecodeError as err:
+        raise MachineError(f"{path}: not valid TOML: {err}", hint="mend the line that the message names") from err
+
+
+def _extended(path: Path, text: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A profile that says only what differs from the one that it names: a whole one, beside it."""
+    base = data.pop("extends")
+    where = f"{path}:{line_of(text, ('extends',))}: extends"
+    if base not in names(path.parent) or base == path.stem:
+        known = ", ".join(name for name in names(path.parent) if name != path.stem)
+        raise MachineError(f"{where}: expected the id of another machine, found {base!r}", hint=f"machines: {known}")
+    _, whole = _parse(path.parent / f"{base}.toml")
+    if "extends" in whole:
+        raise MachineError(f"{where}: {base} extends another machine itself", hint="name the one that extends none")
+    return {**whole, **data}

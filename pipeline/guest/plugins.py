@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.errors import InfraError
@@ -23,17 +23,26 @@ class PluginError(InfraError):
 @dataclass(frozen=True)
 class Plugin:
     """A compiled plugin. ``key``: of everything it was made from. ``options``: name and value, as the plugin takes
-    them, beside ``ram`` and ``size`` (the guest's RAM), which every plugin is told."""
+    them, beside ``ram`` and ``size`` (the guest's RAM), which every plugin is told. ``suffix``: of its output."""
 
     name: str
     path: Path
     key: str
     options: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = "bin"
+
+    def with_options(self, **options: str) -> "Plugin":
+        """The same plugin, told more."""
+        return replace(self, options={**self.options, **options})
+
+    def with_suffix(self, suffix: str) -> "Plugin":
+        """The same plugin, its output named by what it is."""
+        return replace(self, suffix=suffix)
 
     @property
     def output(self) -> str:
         """Name of the file that it writes in the boot's folder."""
-        return f"{self.name}.bin"
+        return f"{self.name}.{self.suffix}"
 
     @property
     def identity(self) -> str:

@@ -93,9 +93,7 @@ def svg(lines: Sequence[Line], *, title: str = "Verdicts over runs") -> str:
                 Markup(
                     '<g><title>{}</title><rect x="{}" y="{}" width="{b}" height="{b}" rx="3" fill="{}"/>'
                     '<text class="mark {}" x="{}" y="{}">{}</text></g>'
-                ).format(
-                    told, x, top, fill, point.verdict, x + _BOX / 2, top + 13, MARK[point.verdict], b=_BOX
-                )
+                ).format(told, x, top, fill, point.verdict, x + _BOX / 2, top + 13, MARK[point.verdict], b=_BOX)
             )
     return "\n".join([*map(str, parts), "</svg>", ""])
 

@@ -2,26 +2,16 @@
 
 from dataclasses import dataclass
 
+from pipeline.judge import steps
 from pipeline.judge.evidence import Evidence, Spot
-from pipeline.judge.expr import Truth, Undecided, conjunction, evaluate
+from pipeline.judge.expr import Undecided
 from pipeline.judge.invariants import excuse, summarize
 from pipeline.judge.model import Behaviour, Control, Decision, Row, Shows, Verdict
+from pipeline.judge.steps import Reading
 from pipeline.observation import Cell
 from pipeline.study import Claim, Kernel
 
 NO_DISCRIMINATION = "does not discriminate"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """An expression over the steps of a cell: its truth and the values it rests on."""
-
-    truth: Truth
-    values: str = ""
-
-    @property
-    def why(self) -> str:
-        return self.truth.reason if isinstance(self.truth, Undecided) else ""
 
 
 def decide(evidence: Evidence, kernel: Kernel) -> list[Decision]:
@@ -47,8 +37,8 @@ def control(evidence: Evidence, kernel: str) -> Control:
         for spot in evidence.matching(kernel, claim.scenarios, claim.machines):
             cells = [cell for cell in evidence.at(spot) if not evidence.hindrance(cell)]
             observations += len(cells)
-            old = [read for cell in cells if (read := _read(claim, claim.baseline, cell)).truth is True]
-            new = [read for cell in cells if (read := _read(claim, claim.candidate, cell)).truth is True]
+            old = [read for cell in cells if (read := steps.read(claim.baseline, claim.step, cell)).truth is True]
+            new = [read for cell in cells if (read := steps.read(claim.candidate, claim.step, cell)).truth is True]
             if old and new:
                 differences.append(f"{claim.id} on {spot}: old behaviour at {old[0].values}, new at {new[0].values}")
     return Control(kernel=kernel, claims=len(claims), observations=observations, differences=tuple(differences))
@@ -75,7 +65,7 @@ def _inconclusive(claim: Claim, spot: Spot, reason: str, **more: str) -> Row:
 def _row(evidence: Evidence, claim: Claim, spot: Spot, cell: Cell) -> Row:
     if reason := evidence.hindrance(cell):
         return _inconclusive(claim, spot, reason)
-    read = _read(claim, claim.candidate, cell)
+    read = steps.read(claim.candidate, claim.step, cell)
     shown = {"expression": claim.candidate, "values": read.values, "text": read.values}
     base = _on_baseline(evidence, claim, spot) if claim.baseline else None
     if base is not None:
@@ -116,7 +106,7 @@ def _on_baseline(evidence: Evidence, claim: Claim, spot: Spot) -> _Base:
     for cell in cells:
         if reason := evidence.hindrance(cell):
             return _Base(cell=str(there), hindrance=f"no baseline observation: {reason}")
-        old, new = _read(claim, claim.baseline, cell), _read(claim, claim.candidate, cell)
+        old, new = steps.read(claim.baseline, claim.step, cell), steps.read(claim.candidate, claim.step, cell)
         values = old.values
         if isinstance(old.truth, Undecided):
             return _Base(str(there), values, f"baseline undecided: {old.why}")
@@ -127,18 +117,6 @@ def _on_baseline(evidence: Evidence, claim: Claim, spot: Spot) -> _Base:
             return _Base(str(there), values, why)
         first = first if first.values else _Base(cell=str(there), values=values)
     return first
-
-
-def _read(claim: Claim, text: str, cell: Cell) -> Reading:
-    """An expression over every step of the wanted name; undecided where the cell has none."""
-    steps = [step for step in cell.steps if step.name == claim.step]
-    if not steps:
-        return Reading(Undecided(f"no step {claim.step!r} observed"))
-    found = [evaluate(text, step, cell.params) for step in steps]
-    truth = conjunction([one.truth for one in found])
-    # The values shown are those of the step that decides.
-    deciding = next((one for one in found if type(one.truth) is type(truth) and one.truth == truth), found[0])
-    return Reading(truth, str(deciding))
 
 
 def _behaviour(evidence: Evidence, baseline: Kernel, claim: Claim) -> Behaviour:
@@ -156,7 +134,7 @@ def _behaviour(evidence: Evidence, baseline: Kernel, claim: Claim) -> Behaviour:
 def _behaviour_row(evidence: Evidence, claim: Claim, spot: Spot, cell: Cell) -> Row:
     """PASS: shows the old behaviour; FAIL: does not. No part of the baseline's verdict."""
     reason = evidence.hindrance(cell)
-    read = Reading(Undecided(reason)) if reason else _read(claim, claim.baseline, cell)
+    read = Reading(Undecided(reason)) if reason else steps.read(claim.baseline, claim.step, cell)
     verdict = Verdict.INCONCLUSIVE
     if isinstance(read.truth, bool):
         verdict = Verdict.PASS if read.truth else Verdict.FAIL

@@ -63,7 +63,7 @@ class Evidence:
                 Spot(kernel, machine, f"{scenario.id}.{variant}")
                 for scenario in self.study.scenario
                 for variant in scenario.variants
-                for machine in (scenario.machines or self.study.machines)
+                for machine in self.study.runs(scenario, variant)
             ]
         return self._planned[kernel]
 

@@ -3,9 +3,10 @@
     mthp.split == param.folios and vmstat.pglazyfree == 16 * param.folios
 
 Names: ``vmstat.X``, ``mthp.X``, ``probe.X``, ``smaps.X`` (deltas over the step), ``pt.X``
-(counts of the page tables at its ends, ``X_before`` and ``X_after``), ``param.X`` (of the
-cell), ``ret``, ``errno``. Integers, ``+ - * //``, comparisons (they chain), ``and``, ``or``,
-``not``, parentheses. Nothing else, so a study file can never run code.
+(counts of the page tables at its ends, ``X_before`` and ``X_after``), ``tlb.X`` (counts of the
+TLB model), ``param.X`` (of the cell), ``ret``, ``errno``. Integers, ``+ - * //``, comparisons
+(they chain), ``and``, ``or``, ``not``, parentheses. Nothing else, so a study file can never run
+code.
 
 Logic has three values (Kleene): a counter that was not observed makes what rests
 on it undecided, never 0; ``False and undecided`` is still False.
@@ -23,7 +24,7 @@ from functools import lru_cache
 from pipeline.errors import UserError
 from pipeline.observation import Step
 
-GROUPS = ("vmstat", "mthp", "probe", "smaps", "pt", "param")
+GROUPS = ("vmstat", "mthp", "probe", "smaps", "pt", "tlb", "param")
 #: Bounds keep a hostile study from exhausting the parser's or our own recursion.
 MAX_LENGTH = 500
 MAX_DEPTH = 40

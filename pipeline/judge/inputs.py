@@ -31,11 +31,12 @@ def of(
         "rootfs": rootfs,
         "programs": dict(programs),
         "scenarios": _dump(study.scenario),
-        "invariants": [invariant.id for invariant in study.invariant],
+        "invariants": [each.id if not each.holds else _dump([each], "title")[0] for each in study.invariant],
         "claims": _dump(study.claim, "title"),
         "known": _dump(study.known, "explanation", "kernels"),
         "probes": _dump(study.probe),
         "tracepoints": list(study.tracepoints),
+        **({"selections": _dump(study.machine)} if study.machine else {}),
     }
 
 

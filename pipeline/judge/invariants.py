@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from pipeline.judge import blocks
+from pipeline.judge import blocks, steps, tlb
 from pipeline.judge.evidence import CLEAN_END, INFRA_ENDS, Evidence, Spot, unmet
 from pipeline.judge.model import Decision, Kind, Row, Verdict, worst
 from pipeline.observation import Boot, Cell, Outcome
@@ -25,15 +25,16 @@ def decide(evidence: Evidence, kernel: Kernel) -> list[Decision]:
         "console-clean": _console_clean,
         "completes": _completes,
         blocks.INVARIANT: _block_attributes,
+        tlb.INVARIANT: _tlb_rules,
     }
     decisions = [
         _decision(name, title, "built-in", rows)
         for name, title in BUILT_IN.items()
-        # Where no folio could be folded there is nothing to say of blocks.
-        if (rows := built_in[name](evidence, kernel)) or name != blocks.INVARIANT
+        # Where no folio could be folded there is nothing to say of blocks, nor of TLBs where no machine has a model.
+        if (rows := built_in[name](evidence, kernel)) or name not in (blocks.INVARIANT, tlb.INVARIANT)
     ]
     for invariant in evidence.study.invariant:
-        rows = _study_invariant(evidence, kernel, invariant)
+        rows = (_stated if invariant.holds else _checked)(evidence, kernel, invariant)
         decisions.append(_decision(invariant.id, invariant.title, "invariant", rows))
     return decisions
 
@@ -89,7 +90,36 @@ def _shown_by_baseline(evidence: Evidence, kernel: Kernel, spot: Spot, shows: Ca
     return any(not evidence.unfit_boot(cell) and shows(cell) for cell in evidence.at(spot.on(baseline.id)))
 
 
-def _study_invariant(evidence: Evidence, kernel: Kernel, invariant: Invariant) -> list[Row]:
+def _stated(evidence: Evidence, kernel: Kernel, invariant: Invariant) -> list[Row]:
+    """One row a cell, by the invariant's expression."""
+    rows = []
+    for spot in evidence.matching(kernel.id, invariant.scenarios, invariant.machines):
+        cells = evidence.at(spot)
+        if not cells:
+            rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=evidence.why_absent(spot)))
+        for cell in cells:
+            read = steps.read(invariant.holds, invariant.step, cell)
+            shown = {"expression": invariant.holds, "values": read.values}
+            if reason := evidence.hindrance(cell):
+                row = Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason)
+            elif read.truth is False:
+                also = _shown_by_baseline(
+                    evidence,
+                    kernel,
+                    spot,
+                    lambda base: steps.read(invariant.holds, invariant.step, base).truth is False,
+                )
+                text = f"{invariant.holds}: {read.values}"
+                row = _violated(evidence, invariant.id, spot, text, on_baseline=also)
+            elif read.truth is True:
+                row = Row(cell=str(spot), verdict=Verdict.PASS, text=read.values)
+            else:
+                row = Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=read.why)
+            rows.append(row.model_copy(update=shown))
+    return rows
+
+
+def _checked(evidence: Evidence, kernel: Kernel, invariant: Invariant) -> list[Row]:
     listed = set(evidence.checking(kernel.id, invariant.id))
     rows = []
     for spot in evidence.planned(kernel.id):
@@ -258,6 +288,28 @@ def _block_attributes(evidence: Evidence, kernel: Kernel) -> list[Row]:
                 rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason))
             elif seen.blocks:
                 rows.append(Row(cell=str(spot), verdict=Verdict.PASS, text=blocks.words(seen)))
+    return rows
+
+
+def _tlb_rules(evidence: Evidence, kernel: Kernel) -> list[Row]:
+    """One row a cell that the TLB model watched, or should have."""
+    rows = []
+    for spot in evidence.planned(kernel.id):
+        for cell in evidence.at(spot):
+            if tlb.PLUGIN not in evidence.plugins(cell):
+                continue
+            seen = tlb.look(cell)
+            if reason := evidence.unfit_boot(cell):
+                rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason))
+            elif seen.broken:
+                also = _shown_by_baseline(
+                    evidence, kernel, spot, lambda base, kinds=seen.kinds: kinds <= tlb.look(base).kinds
+                )
+                rows.append(_violated(evidence, tlb.INVARIANT, spot, _listed(list(seen.broken)), on_baseline=also))
+            elif reason := seen.doubt or evidence.hindrance(cell):
+                rows.append(Row(cell=str(spot), verdict=Verdict.INCONCLUSIVE, reason=reason))
+            else:
+                rows.append(Row(cell=str(spot), verdict=Verdict.PASS, text=tlb.words(cell)))
     return rows
 
 

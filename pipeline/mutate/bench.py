@@ -71,9 +71,9 @@ class Bench:
             "compiler": self._ready.tools.compiler,
         }
 
-    def jobs(self, mutants: Iterable[Mutant]) -> Iterator[Job]:
-        """Each mutant with its patch applied, or the reason why it cannot be."""
-        taken = {self._recipe.kernel.id}
+    def jobs(self, mutants: Iterable[Mutant], taken: set[str]) -> Iterator[Job]:
+        """Each mutant with its patch applied, or the reason why it cannot be. ``taken``: ids that no other may have."""
+        taken.add(self._recipe.kernel.id)
         for mutant in mutants:
             name = _id(mutant.name, taken)
             taken.add(name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import near, runfolder, stages
+from pipeline import near, plan, runfolder, stages
 from pipeline.errors import Exit, UserError
 from pipeline.events import CellFinished, Emit, Event, MutantFinished, Note, StageProgress
 from pipeline.judge.model import Verdict
@@ -22,7 +22,7 @@ from pipeline.mutate.mutant import Mutant
 from pipeline.mutate.record import Result
 from pipeline.mutate.score import BAD, GOOD
 from pipeline.run import write_text
-from pipeline.stages import Options
+from pipeline.stages import Options, Prepared
 from pipeline.study import Kernel, Study
 
 
@@ -111,24 +111,30 @@ def run(
         folder = runfolder.create(options.runs, f"{study.id}-mutants", started)
         keep_in(folder / "events.jsonl")
         emit(Note(text=f"kernel under test: {kernel.id}; folder: {folder}"))
-        bench = Bench(ready, guest, options, emit, folder, all_checks=all_checks)
+        benches = [
+            (Bench(part, guest, options, emit, folder, all_checks=all_checks), some)
+            for part, some in _parts(ready, tuple(mutants))
+        ]
         campaign = Campaign(
             study=study,
             kernel=kernel,
-            versions=bench.versions(),
+            versions=benches[0][0].versions(),
             command=shlex.join(options.command),
             all_checks=all_checks,
             folder=folder,
             results=(),
         )
         save(campaign)  # a file that cannot be written is told before hours of work
-        jobs = list(bench.jobs(mutants))
-        for job in jobs:
+        taken: set[str] = set()
+        jobs = [(bench, job) for bench, some in benches for job in bench.jobs(some, taken)]
+        known = {}
+        for bench, job in jobs:
             bench.remember(job)
-        known = {} if options.fresh else {job.id: found for job in jobs if (found := bench.recorded(job)) is not None}
-        for result in known.values():
-            bench.killers.add(result)
-        for number, job in enumerate(jobs, 1):
+        for bench, job in jobs:
+            if not options.fresh and (found := bench.recorded(job)) is not None:
+                known[job.id] = found
+                bench.killers.add(found)
+        for number, (bench, job) in enumerate(jobs, 1):
             result = known.get(job.id) or bench.tried(job)
             emit(
                 MutantFinished(
@@ -144,6 +150,27 @@ def run(
             campaign = dataclasses.replace(campaign, results=(*campaign.results, result))
             save(campaign)
         return campaign
+
+
+def _parts(ready: Prepared, mutants: tuple[Mutant, ...]) -> list[tuple[Prepared, tuple[Mutant, ...]]]:
+    """Mutants by the machines that they are tried on.
+
+    A machine with a model of its TLBs is for the mutants that need one; the others would only run every cell
+    twice. Where no other machine was asked for, it is for all.
+    """
+    watched = [machine for machine in ready.machines if machine.tlb is not None]
+    plain = [machine for machine in ready.machines if machine.tlb is None]
+    if not (watched and plain):
+        return [(ready, mutants)]
+    parts = []
+    for machines, some in (
+        (plain, tuple(each for each in mutants if not each.needs_model)),
+        (watched, tuple(each for each in mutants if each.needs_model)),
+    ):
+        if some:
+            narrowed = plan.narrow(ready.study, machines=tuple(machine.id for machine in machines))
+            parts.append((dataclasses.replace(ready, study=narrowed, machines=tuple(machines)), some))
+    return parts
 
 
 def _quieter(emit: Emit, kernel: str) -> Emit:

@@ -16,6 +16,9 @@ _DIFF = re.compile(r"^(---|diff --git |Index: )")
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z-]*):\s*(.*)$")
 #: The field that says what a mutant does, for a person.
 _ABOUT = "breaks"
+#: The field that says what it takes to tell it, and its word for the TLB model.
+_NEEDS = "needs"
+TLB_MODEL = "tlb-model"
 
 
 class MutantError(UserError):
@@ -27,7 +30,7 @@ class Mutant:
     """One patch. ``name``: its path below the mutants' folder, without ``.patch``.
 
     ``title``: the subject without its tag. ``about``: what it breaks, or why it is legal; "" where
-    the patch does not say.
+    the patch does not say. ``needs``: words of its ``Needs:`` line, what alone may tell it.
     """
 
     path: Path
@@ -35,6 +38,12 @@ class Mutant:
     kind: Kind
     title: str
     about: str = ""
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it is for the machines with a model of their TLBs."""
+        return TLB_MODEL in self.needs
 
 
 def load_all(folder: Path, *, only: str = "") -> tuple[Mutant, ...]:
@@ -95,6 +104,7 @@ def read(path: Path, *, name: str) -> Mutant:
         kind="bug" if kinds[0][1].lower() == "bug" else "legal",
         title=re.sub(r"^(\[[^\]]*\]\s*)+", "", subject) or path.stem,
         about=about or _first_paragraph(text),
+        needs=frozenset(word for _, field, value in fields if field == _NEEDS for word in re.split(r"[\s,]+", value)),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.contpte.tables import Tables
 from pipeline.observation import Check, Need, Outcome, Pages, Step
+from pipeline.tlb.model import Observation as Modelled
 
 PREFIX = "# kpv "
 _RESULT = re.compile(r"^(?P<not>not )?ok (?P<number>\d+) (?P<name>\S+)(?: # (?P<directive>\w+)(?: (?P<why>.*))?)?\s*$")
@@ -33,6 +34,8 @@ class Reading:
     pages: list[Pages] = field(default_factory=list)
     #: From outside the guest, see pipeline.observe.tables.
     tables: list[Tables] = field(default_factory=list)
+    #: Likewise, see pipeline.observe.tlb.
+    tlb: Modelled | None = None
     checks: list[Check] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.report import cells, drawing, evidence, measured, pages
+from pipeline.report import cells, drawing, evidence, measured, pages, tlb
 from pipeline.report.logs import Reader, nothing
 from pipeline.report.reproduce import command_of, study_path
 from pipeline.report.words import (
@@ -56,6 +56,7 @@ def render(run: Run, files: Mapping[str, Sequence[str]], read: Reader = nothing)
             machines=[(name, machine_line(profile)) for name, profile in sorted(run.machines.items())],
             known=[(entry, _occurrences(run, entry.id)) for entry in run.study.content.known],
             pre_existing=_occurrences(run, "pre-existing"),
+            tlb=tlb.section(run),
             narrowed=measured.narrowed(run),
             boot_needs=measured.of_boots(run),
             cell_needs=measured.of_cells(run),

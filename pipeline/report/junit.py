@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from pipeline.judge.model import Decision, KernelJudgement, Verdict
 from pipeline.observation import Cell
+from pipeline.report import tlb
 from pipeline.report.reproduce import runs_folder
 from pipeline.report.words import (
     base_version,
@@ -95,6 +96,8 @@ def _machine_properties(run: Run, cells: Sequence[Cell]) -> Iterable[tuple[str, 
     yield "artifact", _path(run, f"cells/{first.kernel}/{first.machine}/")
     for boot in dict.fromkeys(cell.boot for cell in cells if cell.boot):
         yield "artifact", _path(run, f"boots/{boot}/")
+    for name, count in tlb.counts(run, first.kernel, first.machine):
+        yield f"tlb.{name}", str(count)
 
 
 def _path(run: Run, name: str) -> str:

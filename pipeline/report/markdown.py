@@ -11,6 +11,7 @@ from markupsafe import escape
 
 from pipeline.errors import InfraError
 from pipeline.judge.model import Decision, KernelJudgement, Verdict
+from pipeline.report import tlb
 from pipeline.report.words import (
     KIND,
     MARK,
@@ -95,6 +96,8 @@ def _head(run: Run) -> list[str]:
         verdict = f"{MARK[kernel.verdict]} {kernel.verdict}"
         facts = _facts(made.get(kernel.kernel))
         lines.append(f"| {escaped(kernel.kernel)} | {verdict} | {expected} | {counts(kernel)} | {facts} |")
+    if told := tlb.sentence(run):
+        lines += ["", escaped(told)]
     if judgement.infra:
         lines += ["", "### Spoiled by the surroundings", "", *(f"- {escaped(text)}" for text in judgement.infra[:20])]
     return lines

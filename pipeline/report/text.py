@@ -8,6 +8,7 @@ import textwrap
 
 from pipeline.errors import UserError
 from pipeline.judge.model import Decision, Judgement, KernelJudgement, Verdict
+from pipeline.report import tlb
 from pipeline.report.reproduce import STDIN, reads_stdin
 from pipeline.report.words import (
     base_version,
@@ -177,6 +178,7 @@ def _tail(run: Run) -> list[str]:
             lines += wrap(f"Known findings that no longer occur: {', '.join(fixed)}.", rest="  ", lines=2)
     if judgement.infra:
         lines += wrap(f"Spoiled by the surroundings: {'; '.join(judgement.infra)}.", rest="  ", lines=2)
+    lines += wrap(tlb.sentence(run), rest="  ", lines=4)
     if judgement.control:
         lines += wrap(f"Control: {judgement.control}.", rest="  ", lines=2)
     lines += wrap(

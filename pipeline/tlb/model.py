@@ -55,7 +55,8 @@ class Observation(BaseModel):
     """``invalid``: why the absence of findings means nothing, "" if it means something.
 
     ``total``: findings of the test, of which ``findings`` has some of each kind.
-    ``counters``: of the whole test, by all processes (COUNTERS).
+    ``counters``: of the whole test, by all processes (COUNTERS). ``page_size``: bytes
+    of the granule. ``core``: geometry of the TLBs that count, in words.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,8 @@ class Observation(BaseModel):
     findings: list[Finding] = Field(default_factory=list)
     kinds: list[Kind] = Field(default_factory=list)
     counters: dict[str, int] = Field(default_factory=dict)
+    page_size: int = 0
+    core: str = ""
 
 
 #: Rules by id, and what they ask for; docs/hardware-model.md has the sections of the Arm ARM.

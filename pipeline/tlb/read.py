@@ -32,13 +32,17 @@ class Seen:
     steps: list[tuple[int, dict[str, int]]] = field(default_factory=list)
     last: Mapping[str, Any] | None = None
 
-    def observation(self, symbols: Symbols | None = None, steps: Iterable[str] = ()) -> Observation:
-        """``steps``: names that the test told of."""
+    def observation(
+        self, symbols: Symbols | None = None, steps: Iterable[str] = (), start: Mapping[str, Any] | None = None
+    ) -> Observation:
+        """``steps``: names that the test told of. ``start``: the file's first line, which tells of the machine."""
         names = {hash_name(name): name for name in steps} | {0: ""}
         found = [_finding(line, symbols, names) for line in self.findings]
+        machine = {"page_size": start["page_size"], "core": _core(start["core"])} if start else {}
         if self.last is None:
-            return Observation(invalid=NO_LINE, total=len(found), findings=found)
+            return Observation(invalid=NO_LINE, total=len(found), findings=found, **machine)
         return Observation(
+            **machine,
             invalid="" if self.last["valid"] else self.last["reason"],
             total=self.last["findings"],
             findings=found,
@@ -130,6 +134,15 @@ def _finding(line: Mapping[str, Any], symbols: Symbols | None, steps: Mapping[in
         function=_symbol(line["pc"], symbols),
         tlbi=_symbol(line["tlbi_pc"], symbols) if int(line["tlbi_pc"], 16) else "",
     )
+
+
+def _core(core: Mapping[str, Any]) -> str:
+    """A core's geometry for a person: ``a76: 48 entries, then 1280 in 5 ways (Cortex-A76 TRM (100798), A5.2)``."""
+    first, *others = (
+        f"{level['entries']}" + ("" if level["ways"] == level["entries"] else f" in {level['ways']} ways")
+        for level in core["levels"]
+    )
+    return f"{core['name']}: {', then '.join([f'{first} entries', *others])} ({core['source']})"
 
 
 def _symbol(address: str, symbols: Symbols | None) -> str:

@@ -205,8 +205,11 @@ void rules_store(struct model *model, struct table *table, unsigned int index, u
 		table_unlink(&model->tables, table, index, where);
 	if (leaf)
 		check_new(model, table, index, was, cached, now, where);
+	stale = table_stale(table, index);
 	if (cached)
 		note_loss(model, table, index, was, exact, now, where);
+	else if (stale)
+		stale_stored_over(stale, where->cpu);
 	stale = table_stale(table, index);
 	/* What may be cached is what the tables say again. */
 	if (stale && leaf && leaf_cacheable(regime, now) &&

@@ -38,8 +38,9 @@ unsigned int leaf_changes(const struct regime *regime, uint64_t old, uint64_t ne
 
 enum stale_state stale_state(const struct stale *stale)
 {
-	if (stale->issued)
-		return STALE_ISSUED;
+	for (unsigned int domain = 0; domain < NR_TLBI_DOMAINS; domain++)
+		if (stale->issued[domain])
+			return STALE_ISSUED;
 	if (stale->partly)
 		return STALE_PARTLY;
 	if (stale->early)
@@ -89,9 +90,15 @@ struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, 
 	}
 	*stale = (struct stale) {
 		.table = table, .index = index, .level = level, .va = va,
-		.old = stale->old, .where = *where, .cpus = mm->cpus,
+		.old = stale->old, .where = *where, .cpus = mm->cpus, .storers = 1ULL << where->cpu,
 	};
 	return stale;
+}
+
+void stale_stored_over(struct stale *stale, unsigned int cpu)
+{
+	if (!stale->seen)
+		stale->storers |= 1ULL << cpu;
 }
 
 void stale_remove(struct mm *mm, struct stale *stale)
@@ -145,15 +152,27 @@ static void hit(struct stale *stale, unsigned int cpu, uint64_t pc, const struct
 		return;
 	}
 	rouse(stale);
-	/*
-	 * A record follows one TLBI at a time; two halves by two CPUs are not how a kernel
-	 * does it.
-	 */
-	stale->issued = reach & stale->cpus;
-	stale->partly = stale->issued != stale->cpus;
-	stale->tlbi_cpu = cpu;
-	stale->tlbi_domain = tlbi->domain;
-	stale->tlbi_nxs = tlbi->nxs;
+	stale->issued[tlbi->domain] |= 1ULL << cpu;
+	if (tlbi->nxs)
+		stale->issued_nxs |= 1ULL << cpu;
+	stale->partly = stale->cpus & ~reach;
+}
+
+/*
+ * Each CPU completes what it issued itself: where two have flushed the same, the first to wait for it is
+ * enough. Returns the CPUs whose TLBs hold the translation no longer.
+ */
+static uint64_t completed(struct stale *stale, unsigned int cpu, const struct dsb *dsb)
+{
+	uint64_t self = 1ULL << cpu, gone = 0;
+
+	for (unsigned int domain = 0; domain < NR_TLBI_DOMAINS && domain <= dsb->domain; domain++) {
+		if (!(stale->issued[domain] & self) || (dsb->nxs && !(stale->issued_nxs & self)))
+			continue;
+		stale->issued[domain] &= ~self;
+		gone |= domain == DOMAIN_LOCAL ? self : ~0ULL;
+	}
+	return gone;
 }
 
 void stale_tlbi(struct tables *tables, unsigned int cpu, uint64_t pc, const struct tlbi *tlbi,
@@ -190,17 +209,14 @@ void stale_dsb(struct tables *tables, unsigned int cpu, const struct dsb *dsb)
 		for (uint32_t i = mm->nr_stale; i-- > 0;) {
 			struct stale *stale = &mm->stale[i];
 
-			if (stale->where.cpu == cpu && dsb->stores) {
-				stale->seen_local = true;
+			if (dsb->stores && (stale->storers >> cpu & 1)) {
+				stale->seen_local |= stale->where.cpu == cpu;
 				stale->seen |= dsb->domain >= DOMAIN_INNER;
 			}
-			if (stale->issued && stale->tlbi_cpu == cpu && full &&
-			    dsb->domain >= stale->tlbi_domain && (!dsb->nxs || stale->tlbi_nxs)) {
-				stale->cpus &= ~stale->issued;
-				stale->issued = 0;
-				if (!stale->cpus)
-					stale_remove(mm, stale);
-			}
+			if (full)
+				stale->cpus &= ~completed(stale, cpu, dsb);
+			if (!stale->cpus)
+				stale_remove(mm, stale);
 		}
 	}
 }

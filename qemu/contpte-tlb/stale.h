@@ -28,6 +28,9 @@ struct where {
 	uint64_t task;		/* current, SP_EL0 of the kernel */
 };
 
+/* Domains that a TLBI can have: DOMAIN_LOCAL to DOMAIN_OUTER. */
+#define NR_TLBI_DOMAINS	(DOMAIN_OUTER + 1)
+
 struct stale {
 	struct table *table;	/* NULL once the table is unlinked */
 	unsigned int index;
@@ -36,11 +39,15 @@ struct stale {
 	uint64_t old;		/* the most that may be cached */
 	struct where where;	/* the first store that took something of it away */
 	uint64_t cpus;		/* whose TLBs may hold it */
-	uint64_t issued;	/* of which a TLBI was issued for */
+	/*
+	 * CPUs of which a DSB makes the store visible: that which made it, and those that stored
+	 * to the entry since, as nobody reads what a later store has replaced (coherence).
+	 */
+	uint64_t storers;
+	/* CPUs that issued a TLBI for it, by its domain, and have not completed it. */
+	uint64_t issued[NR_TLBI_DOMAINS];
+	uint64_t issued_nxs;	/* of which with nXS: a DSB nXS completes it */
 	uint64_t tlbi_pc;	/* the last TLBI that named it, effective or not */
-	unsigned int tlbi_cpu;
-	enum domain tlbi_domain;
-	bool tlbi_nxs;
 	bool seen_local;	/* a DSB made the store visible to this CPU's walker */
 	bool seen;		/* to those of the inner shareable domain */
 	bool early;		/* a TLBI came before that */
@@ -82,6 +89,8 @@ enum stale_state stale_state(const struct stale *stale);
  */
 struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, uint64_t va,
 			unsigned int level, uint64_t old, const struct where *where);
+/* The entry of a record was stored to, and nothing that could be cached was replaced. */
+void stale_stored_over(struct stale *stale, unsigned int cpu);
 void stale_remove(struct mm *mm, struct stale *stale);
 void stale_clear(struct mm *mm);
 

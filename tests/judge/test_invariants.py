@@ -2,8 +2,9 @@
 
 import pytest
 
+from pipeline.judge.invariants import PRE_EXISTING
 from pipeline.judge.model import BuildFact, Verdict
-from pipeline.observation import Check, Need, Outcome
+from pipeline.observation import Check, Need, Outcome, Step
 from tests.judge.builders import (
     BUILT,
     NEEDS,
@@ -351,3 +352,43 @@ def test_a_cell_the_study_does_not_ask_for_is_told_and_not_judged():
     judgement = judged(STUDY, [*all_cells(STUDY), a_cell("v2/max/gone.64k", checks=[BROKEN])])
     assert judgement.unplanned == ("v2/max/gone.64k",)
     assert kernel(judgement, "v2").verdict == "PASS"
+
+
+STATED = {"id": "as-probed", "title": "As probed", "holds": "tlb.folds == probe.convert", "step": "free"}
+
+
+def stated(**by_cell: Step):
+    """v2's decision of a stated invariant, where the steps of full.64k on max are as told and all others hold."""
+    study = a_study(
+        invariant=[
+            {"id": "no-lost-write", "title": "No lost write"},
+            STATED | {"scenarios": ["full.64k"], "machines": ["max"]},
+        ]
+    )
+    cells = all_cells(study)
+    for kernel_id in ("base", "v2"):
+        step = by_cell.get(kernel_id, Step(name="free", tlb={"folds": 2}, probe={"convert": 2}))
+        cells = with_cell(cells, f"{kernel_id}/max/full.64k", steps=[step])
+    judgement = judged(study, cells)
+    return decision(judgement, "base", "as-probed"), decision(judgement, "v2", "as-probed")
+
+
+def test_a_stated_invariant_is_decided_on_every_kernel_by_its_expression():
+    for found in stated():
+        (row,) = found.rows
+        assert found.kind == "invariant" and found.verdict == Verdict.PASS
+        assert row.text == "tlb.folds = 2, probe.convert = 2" and row.expression == STATED["holds"]
+
+
+def test_a_stated_invariant_that_does_not_hold_fails_with_its_values():
+    base, found = stated(v2=Step(name="free", tlb={"folds": 3}, probe={"convert": 2}))
+    assert (base.verdict, found.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert "tlb.folds == probe.convert: tlb.folds = 3, probe.convert = 2" in found.reason
+    odd = Step(name="free", tlb={"folds": 3}, probe={"convert": 2})
+    base, found = stated(base=odd, v2=odd)
+    assert (base.verdict, found.verdict, found.known) == (Verdict.FAIL, Verdict.KNOWN, (PRE_EXISTING,))
+
+
+@pytest.mark.parametrize("step", [Step(name="free", probe={"convert": 2}), Step(name="another")])
+def test_a_stated_invariant_is_undecided_without_its_counters(step):
+    assert stated(v2=step)[1].verdict == Verdict.INCONCLUSIVE

@@ -20,6 +20,7 @@ from pipeline import cells, exercise, stages
 from pipeline.events import CellFinished, Event, StageStarted
 from pipeline.exercise import BootJob, BootOutcome
 from pipeline.guest import qemu
+from pipeline.guest.plugins import Plugin
 from pipeline.kernel import build
 from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.mutate import campaign, mutant
@@ -29,7 +30,13 @@ from pipeline.study import Study
 from tests.judge.builders import NEEDS, a_claim, a_scenario, a_study
 from tests.kernel.conftest import Bench, bench, linux, make_patch, tools  # noqa: F401
 
-GUEST = cells.Guest(initrd=(), rootfs_sha256="2" * 64, programs={"free": "3" * 64}, qemu_version="QEMU 10")
+GUEST = cells.Guest(
+    initrd=(),
+    rootfs_sha256="2" * 64,
+    programs={"free": "3" * 64},
+    qemu_version="QEMU 10",
+    model=Plugin("contpte-tlb", Path("contpte-tlb.so"), "4" * 64),
+)
 #: Where the fake sources take a line more.
 PLACE = {"mm/madvise.c": "\tint split = 1;\n", "mm/util.c": "\treturn 0;\n", "include/linux/mm.h": "16\n"}
 
@@ -119,13 +126,22 @@ class Lab:
         return self.bench.folder / "mutants"
 
     def mutant(
-        self, name: str, *effects: str, kind: str = "bug", file: str = "mm/madvise.c", title: str = "", text: str = ""
+        self,
+        name: str,
+        *effects: str,
+        kind: str = "bug",
+        file: str = "mm/madvise.c",
+        title: str = "",
+        text: str = "",
+        needs: str = "",
     ) -> None:
         """A mutant with these effects, each as ``<machine> <cell> <check>``, or which adds ``text``."""
         text += "".join(f"\t/* kpv: {effect} */\n" for effect in effects)
         text = text or f"\t/* nothing, but {name} */\n"
         diff = make_patch(self.bench.linux, {file: (PLACE[file], PLACE[file] + text)})
-        self.write(name, f"Subject: [PATCH] {title or name}\nMutant: {kind}\nBreaks: P1 of {name}\n---\n{diff}")
+        head = f"Subject: [PATCH] {title or name}\nMutant: {kind}\nBreaks: P1 of {name}\n"
+        head += f"Needs: {needs}\n" if needs else ""
+        self.write(name, f"{head}---\n{diff}")
 
     def write(self, name: str, text: str) -> None:
         path = self.mutants / f"{name}.patch"

@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from pipeline import cells, exercise, housekeeping, stages
+from pipeline import cells, exercise, housekeeping, plan, stages
 from pipeline.errors import Exit, InfraError, UserError
 from pipeline.events import CellFinished, MutantFinished, Note, StageFinished
 from pipeline.mutate import campaign
 from pipeline.mutate.score import Outcome
+from pipeline.study import Selection
 from tests.kernel.conftest import make_patch
 from tests.mutate.conftest import GUEST, Lab
 
@@ -376,3 +377,39 @@ def test_outcomes_have_one_spelling():
     assert [str(each) for each in Outcome] == [
         "killed", "survived", "accepted", "rejected", "inconclusive", "not-built", "not-applied",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def watched(lab: Lab) -> Lab:
+    """The lab whose study has a machine with a TLB model as well, for one of its cells."""
+    selection = Selection(id="max-tlb", scenarios=("full.64k",))
+    lab.study = lab.study.model_copy(update={"machines": ("max", "max-tlb"), "machine": (selection,)})
+    return lab
+
+
+def test_a_mutant_runs_with_the_tlb_model_if_it_needs_one_and_else_without(watched: Lab):
+    watched.mutant("stale", "max-tlb * no-lost-write", needs="tlb-model")
+    watched.mutant("plain", "* full.128k no-lost-write")
+    result = watched.run()
+    assert outcomes(result) == {"plain": "killed", "stale": "killed"}
+    assert [(each.name, set(each.cells)) for each in result.results] == [("plain", {"max"}), ("stale", {"max-tlb"})]
+    # The kernel under test runs where its mutants do.
+    assert watched.booted() == ["merged/max", "plain/max", "merged/max-tlb", "stale/max-tlb"]
+    assert killers(result, 1) == [("no-lost-write", "max-tlb", "full.64k")]
+
+
+def test_where_only_watched_machines_are_asked_for_every_mutant_runs_there(watched: Lab):
+    watched.study = plan.only(watched.study, machines=("max-tlb",))
+    watched.mutant("plain", kind="legal")
+    assert outcomes(watched.run()) == {"plain": "accepted"}
+    assert watched.booted() == ["merged/max-tlb", "plain/max-tlb"]
+
+
+def test_a_machine_with_a_model_more_leaves_the_results_of_other_mutants_valid(watched: Lab):
+    whole = watched.study
+    watched.study = plan.narrow(whole, machines=("max",))
+    watched.mutant("plain", "* full.128k no-lost-write")
+    watched.run()
+    watched.study = whole
+    (again,) = watched.run().results
+    assert again.cached and watched.booted() == []

@@ -57,14 +57,19 @@ unsigned int shim_setup(uint64_t tcr)
 }
 
 /* As the instrumented store: "exact" says that the store told what it replaced. */
-void shim_store(unsigned int index, uint64_t desc, bool exact)
+void shim_store_by(unsigned int cpu, unsigned int index, uint64_t desc, bool exact)
 {
-	struct where where = { 0, 0x1000 + index, 7 };
+	struct where where = { cpu, 0x1000 + index, 7 + cpu };
 	uint64_t *at = table_at(leaves->pa) + index, was = *at;
 
 	*at = desc;
-	model.vcpu[0].current = where.task;
+	model.vcpu[cpu].current = where.task;
 	rules_store(&model, leaves, index, desc, exact ? &was : NULL, &where);
+}
+
+void shim_store(unsigned int index, uint64_t desc, bool exact)
+{
+	shim_store_by(0, index, desc, exact);
 }
 
 /* What hardware does by itself, unseen. */
@@ -78,18 +83,26 @@ uint64_t shim_load(unsigned int index)
 	return table_at(leaves->pa)[index];
 }
 
-void shim_tlbi(uint32_t insn, uint64_t operand)
+void shim_tlbi(uint32_t insn, uint64_t operand, unsigned int cpu)
 {
 	struct tlbi tlbi = decode_tlbi(insn);
 
-	rules_tlbi(&model, 0, 0x2000, &tlbi, operand);
+	rules_tlbi(&model, cpu, 0x2000, &tlbi, operand);
 }
 
-void shim_dsb(uint32_t insn)
+void shim_dsb(uint32_t insn, unsigned int cpu)
 {
 	struct dsb dsb = decode_dsb(insn);
 
-	rules_dsb(&model, 0, &dsb);
+	rules_dsb(&model, cpu, &dsb);
+}
+
+/* Another thread of the process runs on CPU 1. */
+void shim_second_cpu(void)
+{
+	model.nr_vcpus = 2;
+	model.vcpu[1].current = 8;
+	rules_eret(&model, 1, 0x3000, KPV_RAM_BASE, 1ULL << 48);
 }
 
 void shim_eret(void)

@@ -116,15 +116,15 @@ def run(core, sequence, *, af: bool) -> tuple[int, Hardware]:
                 core.shim_store(index, desc, False)
                 hardware.store(index, desc)
             case "tlbi", index:
-                core.shim_tlbi(TLBI_VALE1IS, ASID << 48 | index)
+                core.shim_tlbi(TLBI_VALE1IS, ASID << 48 | index, 0)
                 hardware.tlbi(range(index, index + 1))
             case "flush", insn:
-                core.shim_tlbi(insn, ASID << 48)
+                core.shim_tlbi(insn, ASID << 48, 0)
                 hardware.tlbi(range(NR))
             case "other", index:  # another address space's
-                core.shim_tlbi(TLBI_VALE1IS, 77 << 48 | index)
+                core.shim_tlbi(TLBI_VALE1IS, 77 << 48 | index, 0)
             case "dsb", full:
-                core.shim_dsb(DSB_ISH if full else DSB_ISHST)
+                core.shim_dsb(DSB_ISH if full else DSB_ISHST, 0)
                 hardware.dsb(full=full)
             case ("eret",):
                 core.shim_eret()
@@ -258,3 +258,50 @@ def test_what_hardware_made_dirty_is_lost_by_a_plain_store_and_known_to_an_atomi
 )
 def test_what_is_not_modelled_is_refused(core, value):
     assert core.shim_setup(value) == 0
+
+
+#: (who, what) after CPU 0 has unmapped a page that both CPUs use, and whether CPU 0 may then return to EL0.
+BY_TWO = {
+    "each flushes, the one that unmapped waits": (["tlbi 0", "tlbi 1", "dsb 0"], True),
+    "each flushes, the other waits": (["tlbi 0", "tlbi 1", "dsb 1"], True),
+    "one flushes, the other waits": (["tlbi 0", "dsb 1"], False),
+    "the other flushes, the one that unmapped waits": (["tlbi 1", "dsb 0"], False),
+    "the other flushes and waits": (["tlbi 1", "dsb 1"], True),
+    "nobody waits": (["tlbi 0", "tlbi 1"], False),
+}
+
+
+@pytest.mark.parametrize(("sequence", "legal"), BY_TWO.values(), ids=list(BY_TWO))
+def test_a_cpu_completes_what_it_has_issued_itself_whoever_else_flushes(core, sequence, legal):
+    core.shim_setup(tcr())
+    core.shim_store(1, DATA | 64 << 12, False)
+    core.shim_eret()
+    core.shim_second_cpu()
+    core.shim_store(1, 0, False)
+    core.shim_dsb(DSB_ISHST, 0)
+    for operation in sequence:
+        name, cpu = operation.split()
+        if name == "tlbi":
+            core.shim_tlbi(TLBI_VALE1IS, ASID << 48 | 1, int(cpu))
+        else:
+            core.shim_dsb(DSB_ISH, int(cpu))
+    core.shim_eret()
+    assert core.shim_findings() == (0 if legal else 1)
+    if not legal:
+        assert core.shim_rule() == b"tlbi-not-completed"
+
+
+@pytest.mark.parametrize("stores", [True, False], ids=["who stored over it", "a bystander"])
+def test_the_dsb_of_who_stored_over_an_entry_shows_what_others_stored_before(core, stores):
+    """CPU 0 made a page old and read-only and did not come to flush it; CPU 1 moves the page, and flushes."""
+    core.shim_setup(tcr(af=False))
+    core.shim_store(1, DATA | 64 << 12, False)
+    core.shim_second_cpu()
+    core.shim_store(1, (DATA | RO | 64 << 12) & ~AF, False)
+    if stores:
+        core.shim_store_by(1, 1, 0, True)
+    core.shim_dsb(DSB_ISHST, 1)
+    core.shim_tlbi(TLBI_VALE1IS, ASID << 48 | 1, 1)
+    core.shim_dsb(DSB_ISH, 1)
+    core.shim_store_by(1, 1, DATA | 80 << 12, True)
+    assert core.shim_findings() == (0 if stores else 1)
