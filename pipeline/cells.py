@@ -45,12 +45,16 @@ class Guest:
     plugins: tuple[Plugin, ...] = ()
     model: Plugin | None = None
 
+    def model_of(self, machine: Machine) -> tuple[Plugin, ...]:
+        """The model of this machine's TLBs, none where it has none."""
+        if machine.tlb is None:
+            return ()
+        assert self.model is not None, f"{machine.id} has a TLB model and no plugin was compiled for it"
+        return (self.model.with_options(core=machine.tlb.core, bbm=str(machine.tlb.bbm)),)
+
     def plugins_of(self, machine: Machine) -> tuple[Plugin, ...]:
         """What QEMU loads to be this machine."""
-        if machine.tlb is None:
-            return self.plugins
-        assert self.model is not None, f"{machine.id} has a TLB model and no plugin was compiled for it"
-        return (*self.plugins, self.model.with_options(core=machine.tlb.core, bbm=str(machine.tlb.bbm)))
+        return (*self.plugins, *self.model_of(machine))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pipeline import near, resources
 from pipeline.guest import machine as machines
 from pipeline.kernel import series
 from pipeline.stages import as_seen
-from pipeline.study import BUILT_IN, Claim, Study, matches
+from pipeline.study import BUILT_IN, Claim, Invariant, Study, matches
 from pipeline.suite import Scenario
 
 Entry = TypeVar("Entry")
@@ -192,15 +192,32 @@ def claim_page(study: Study, name: str) -> Page:
 def invariant_page(study: Study, name: str) -> Page:
     titles = {**BUILT_IN, **{invariant.id: invariant.title for invariant in study.invariant}}
     title = _named("invariant", name, titles, study)
-    scenarios = tuple((s.id, " ".join(s.variants), s.title) for s in study.scenario if name in s.checks)
+    entry = next((invariant for invariant in study.invariant if invariant.id == name), None)
+    scenarios = _stated_on(study, entry) if entry is not None and entry.holds else _checking(study, name)
     known = tuple((k.id, " ".join(k.explanation.split())) for k in study.known if k.of == name)
     checked = Section("checked by", scenarios, ("scenario", "variants", "title"))
     every = Section("", (("checked by", "every kernel, boot and cell"),))
+    stated = () if entry is None or not entry.holds else (("holds", entry.holds), ("step", entry.step))
     return Page(
         f"{name}: {title}",
-        (every if name in BUILT_IN else checked, Section("known findings", known)),
+        (Section("", stated), every if name in BUILT_IN else checked, Section("known findings", known)),
         {"id": name, "title": title, "scenarios": [scenario[0] for scenario in scenarios]},
     )
+
+
+def _checking(study: Study, invariant: str) -> tuple[tuple[str, str, str], ...]:
+    """The scenarios that check an invariant."""
+    return tuple((s.id, " ".join(s.variants), s.title) for s in study.scenario if invariant in s.checks)
+
+
+def _stated_on(study: Study, invariant: Invariant) -> tuple[tuple[str, str, str], ...]:
+    """The scenarios on which an expression decides an invariant, and the variants of each."""
+    rows = []
+    for scenario in study.scenario:
+        names = [v for v in scenario.variants if any(matches(f"{scenario.id}.{v}", g) for g in invariant.scenarios)]
+        if names:
+            rows.append((scenario.id, " ".join(names), scenario.title))
+    return tuple(rows)
 
 
 #: Kinds that a study has, by their word on the command line; a study itself has no name to ask for.

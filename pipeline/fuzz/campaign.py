@@ -147,7 +147,7 @@ def run(study: Study, wanted: Plan, options: Options, emit: Emit, *, scenarios: 
             if isinstance(kernel, BuildError):
                 raise kernel
             built[recipe.kernel.id] = kernel
-        pairs = stages.pairs(ready, built)
+        pairs = _unwatched(stages.pairs(ready, built))
         stop = threading.Event()
         with ThreadPoolExecutor(max_workers=max(1, options.jobs)) as executor:
             work = [
@@ -163,6 +163,11 @@ def run(study: Study, wanted: Plan, options: Options, emit: Emit, *, scenarios: 
         result = Result(wanted, tried, folder)
         _write(result, study, options, started)
         return result
+
+
+def _unwatched(pairs: list[cells.Pair]) -> list[cells.Pair]:
+    """Those of machines without a TLB model, which would only try the same again; all where no other was asked for."""
+    return [pair for pair in pairs if pair.machine.tlb is None] or pairs
 
 
 def _of_the_program(study: Study, scenarios: tuple[str, ...]) -> Study:
@@ -198,6 +203,8 @@ def _pair(
             requested=pair.requested,
             build_id=pair.build_id,
             workdir=folder / "boots" / boot_id,
+            plugins=guest.model_of(pair.machine),
+            system_map=pair.system_map,
             why=f"{sum(spec.sequences for spec in specs)} sequences, seeds from {specs[0].seed} on",
         )
         outcome = exercise.run(job, emit, stop=stop)
@@ -267,6 +274,7 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
         if failure.test:
             test_file = f"failures/{stem}.c"
             (folder / test_file).write_text(failure.test, encoding="utf-8")
+    doubt = log.doubt(cell)
     return Tried(
         kernel=spec.kernel,
         machine=spec.machine,
@@ -275,8 +283,8 @@ def _tried(spec: FuzzSpec, cell: Cell, wanted: Plan, folder: Path, emit: Emit) -
         seed=spec.seed,
         first=wanted.first,
         sequences=cell.params.get("sequences", 0),
-        outcome=cell.outcome,
-        reason=cell.reason,
+        outcome=Outcome.SKIPPED if doubt else cell.outcome,
+        reason=doubt or cell.reason,
         seconds=cell.seconds,
         failure=failure,
         test_file=test_file,

@@ -13,6 +13,7 @@ before each sequence, for a kernel that dies of one.
 import re
 from dataclasses import dataclass
 
+from pipeline.judge import tlb
 from pipeline.observation import Cell, Outcome
 
 _OPS = re.compile(r'^# (found|shrunk): KPV_OPS="([^"]*)"$', re.MULTILINE)
@@ -37,8 +38,15 @@ class Failure:
     test: str = ""
 
 
+def doubt(cell: Cell) -> str:
+    """Why a cell that passed shows nothing, "" if it shows something: a TLB model that does not vouch for itself."""
+    return tlb.look(cell).doubt if cell.tlb is not None and cell.outcome is Outcome.PASSED else ""
+
+
 def failure(cell: Cell) -> Failure | None:
     """What failed in a cell; None where nothing did, or where nothing was tried."""
+    if cell.tlb is not None and (found := tlb.look(cell).broken):
+        return Failure(tlb.INVARIANT, found[0], None)
     if cell.outcome in (Outcome.PASSED, Outcome.SKIPPED, Outcome.NOT_RUN, Outcome.LOST):
         return None
     broken = next((check for check in cell.checks if not check.ok), None)

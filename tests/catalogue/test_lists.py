@@ -17,7 +17,11 @@ def shipped() -> Study:
 
 
 def test_the_studies_are_the_one_here_and_those_that_come_with_kpv(tmp_path):
-    assert [row[0] for row in lists.all_studies(tmp_path).rows] == ["madvise-free-mthp", "madvise-free-mthp/newest"]
+    assert [row[0] for row in lists.all_studies(tmp_path).rows] == [
+        "madvise-free-mthp",
+        "madvise-free-mthp/newest",
+        "madvise-free-mthp/torture",
+    ]
     (tmp_path / "study.toml").write_text("schema = 1\n")
     here = lists.all_studies(tmp_path).rows[0]
     assert here[0] == "(here)"
@@ -30,7 +34,7 @@ def test_each_kind_of_a_study_has_a_row_for_each_of_its_names(shipped, kind):
     names = [row[0] for row in listing.rows]
     wanted = {
         "kernels": [kernel.id for kernel in shipped.kernel],
-        "machines": ["a57", "max", "n1"],
+        "machines": ["a57", "a57-tlb", "max", "max-tlb", "n1"],
         "scenarios": [scenario.id for scenario in shipped.scenario],
         "claims": [claim.id for claim in shipped.claim],
         "invariants": [*study.BUILT_IN, *(invariant.id for invariant in shipped.invariant)],

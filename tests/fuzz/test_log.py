@@ -2,6 +2,7 @@
 
 from pipeline.fuzz import log
 from pipeline.observation import Cell, Check, Outcome
+from pipeline.tlb.model import Finding, Kind, Observation
 
 KTAP = """\
 TAP version 13
@@ -44,3 +45,35 @@ def test_a_kernel_that_died_is_told_by_the_sequence_that_began_last():
 def test_what_was_not_tried_has_not_failed():
     for outcome in (Outcome.PASSED, Outcome.SKIPPED, Outcome.NOT_RUN, Outcome.LOST):
         assert log.failure(cell(outcome)) is None
+
+
+FINDING = Finding(
+    rule="unflushed",
+    hardware="AB",
+    va=0x1000,
+    asid=1,
+    level=3,
+    old=0,
+    new=0,
+    pc=0,
+    cpu=0,
+    detail="no longer mapped",
+    missing="TLBI",
+    function="zap_pte_range+0x10",
+)
+
+
+def test_a_finding_of_the_tlb_model_is_a_failure_though_every_check_held():
+    seen = Observation(
+        findings=[FINDING], total=1, kinds=[Kind(rule="unflushed", function="zap_pte_range+0x10", count=1)]
+    )
+    failure = log.failure(cell(Outcome.PASSED, tlb=seen))
+    assert failure is not None and failure.what == "tlb-rules"
+    assert failure.detail.startswith("unflushed in zap_pte_range+0x10")
+    assert log.failure(cell(Outcome.PASSED, tlb=Observation(counters={"pte_stores": 1}))) is None
+
+
+def test_a_model_that_does_not_vouch_for_itself_shows_nothing():
+    seen = Observation(invalid="3 stores to tables were missed")
+    assert "3 stores to tables were missed" in log.doubt(cell(Outcome.PASSED, tlb=seen))
+    assert log.doubt(cell(Outcome.PASSED)) == ""
