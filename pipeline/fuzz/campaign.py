@@ -173,7 +173,7 @@ def _unwatched(pairs: list[cells.Pair]) -> list[cells.Pair]:
 def _of_the_program(study: Study, scenarios: tuple[str, ...]) -> Study:
     """The study with the program's scenarios and nothing to judge them by."""
     found = suite.load(resources.folder("guest-tests"), PROGRAM, wanted_by=study.path)
-    whole = study.model_copy(update={"scenario": found, "claim": (), "known": ()})
+    whole = study.model_copy(update={"scenario": found, "machine": (), "claim": (), "known": ()})
     return plan.narrow(whole, scenarios=scenarios)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import exercise, plan, resources, stages, study
+from pipeline import cells, exercise, plan, resources, stages, study
 from pipeline.errors import Exit, UserError
 from pipeline.exercise import BootJob, BootOutcome
 from pipeline.fuzz import campaign
+from pipeline.guest.plugins import Plugin
 from pipeline.observation import Boot, Cell, Check, Outcome
+from pipeline.tlb.model import Observation
 
 SHIPPED = study.load(resources.folder("patches") / "madvise-free-mthp")
 
@@ -63,20 +65,21 @@ def test_a_kernel_or_machine_that_the_study_has_not_is_a_mistake():
 def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Run a campaign whose boots are played: ``fails(spec)`` gives the cell of a spec that fails, or None."""
 
-    def play(fails, wanted: campaign.Plan) -> tuple[campaign.Result, list[BootJob]]:
+    def play(fails, wanted: campaign.Plan, machines=()) -> tuple[campaign.Result, list[BootJob]]:
         jobs: list[BootJob] = []
 
         def boot(job: BootJob, emit, *, stop) -> BootOutcome:
             jobs.append(job)
-            cells = [fails(spec) or passed(spec) for spec in job.specs]
-            return BootOutcome(Boot(id=job.id, kernel=job.kernel, machine=job.machine.id), tuple(cells))
+            done = [fails(spec) or passed(spec) for spec in job.specs]
+            return BootOutcome(Boot(id=job.id, kernel=job.kernel, machine=job.machine.id), tuple(done))
 
         monkeypatch.setattr(exercise, "run", boot)
         monkeypatch.setattr(stages, "prepare", lambda study, options, emit: Ready(study))
-        monkeypatch.setattr(stages, "make_guest", lambda ready, options, emit: Guest)
+        monkeypatch.setattr(stages, "make_guest", lambda ready, options, emit: GUEST)
         monkeypatch.setattr(stages, "pairs", lambda ready, built: [Pair(machine) for machine in ready.study.machines])
         options = stages.Options(cache=tmp_path / "cache", runs=tmp_path / "runs", command=("kpv", "fuzz"))
-        return campaign.run(plan.only(SHIPPED, kernels=("merged",)), wanted, options, lambda event: None), jobs
+        narrowed = plan.only(SHIPPED, kernels=("merged",), machines=machines)
+        return campaign.run(narrowed, wanted, options, lambda event: None), jobs
 
     return play
 
@@ -88,12 +91,17 @@ class Ready:
         self.study = study
 
 
-class Guest:
-    initrd = ()
+GUEST = cells.Guest(
+    initrd=(),
+    rootfs_sha256="",
+    programs={},
+    qemu_version="QEMU 10",
+    model=Plugin("contpte-tlb", Path("contpte-tlb.so"), "0" * 64),
+)
 
 
 class Pair:
-    kernel, image, requested, build_id = "merged", Path("Image"), {}, "12"
+    kernel, image, requested, build_id, system_map = "merged", Path("Image"), {}, "12", None
 
     def __init__(self, machine: str) -> None:
         from pipeline.guest import machine as machines
@@ -142,6 +150,16 @@ def test_a_failure_ends_that_machine_and_leaves_its_test_and_log(played):
     told = failure.told(result.folder)
     assert "merged/max/random.64k: old-or-zero: page 1" in told
     assert '--ops "b"' in told
+
+
+def test_the_tlb_model_watches_where_only_its_machines_are_asked_for(played):
+    def seen(spec: campaign.FuzzSpec) -> Cell:
+        return passed(spec, tlb=Observation(invalid="" if spec.variant != "4k" else "no store to a table was seen"))
+
+    result, jobs = played(seen, campaign.Plan(seed=1, sequences=6), ("max-tlb",))
+    assert [[plugin.name for plugin in job.plugins] for job in jobs] == [["contpte-tlb"]]
+    assert {one.variant for one in result.tried if one.outcome == Outcome.SKIPPED} == {"4k"}
+    assert result.exit_code is Exit.INCONCLUSIVE
 
 
 def test_cells_that_could_not_be_tried_are_no_pass(played):

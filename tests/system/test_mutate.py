@@ -56,11 +56,11 @@ def test_a_bug_is_killed_by_a_check_that_names_what_it_breaks(campaigns, name):
     assert found.image_sha256
 
 
-def test_a_legal_variant_is_accepted_after_every_cell_on_every_machine(campaigns, shipped):
+def test_a_legal_variant_is_accepted_after_every_cell_on_every_machine_without_a_tlb_model(campaigns):
     (found,) = [result for result in campaigns[0].results if result.kind == "legal"]
     assert found.outcome is Outcome.ACCEPTED
     assert found.inconclusive == ()
-    assert set(found.cells) == set(shipped.machines)
+    assert set(found.cells) == {"max", "a57"}
     for counts in found.cells.values():
         ran, _, planned = counts.partition(" of ")
         assert ran == planned
