@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.cost import model, spec
-from pipeline.cost.model import CostRun, Sample
+from pipeline.cost.model import CostRun, Function, Profile, Sample
 from pipeline.cost.spec import Bound, Cost, Published
 
 MADE_UP = model.load(Path(__file__).parent / "data" / "made-up.json")
@@ -72,3 +72,16 @@ def run(
     fact = MADE_UP.study.model_copy(update={"content": study})
     made = MADE_UP.model_copy(update={"study": fact, "samples": samples})
     return CostRun.model_validate(made.model_dump(by_alias=True))  # in the order of a record that was read
+
+
+def profiled(run: CostRun) -> CostRun:
+    """The same run with a profile of three frames in each sample."""
+
+    def with_profile(sample):
+        total = sample.counts["instructions"] or 0
+        own = {"el0t_64_sync": total // 10, "madvise_free_pte_range": total - total // 10}
+        stacks = {"el0t_64_sync": total // 10, "el0t_64_sync;madvise_free_pte_range": total - total // 10}
+        functions = {name: Function(calls=1, instructions=count) for name, count in own.items()}
+        return sample.model_copy(update={"profile": Profile(functions=functions, stacks=stacks)})
+
+    return run.model_copy(update={"samples": [with_profile(s) if s.counts else s for s in run.samples]})

@@ -18,7 +18,7 @@ from pipeline.cost.report import drawings, figures, files, html, markdown, text
 from pipeline.cost.report.view import View
 from pipeline.cost.spec import Cost, Published, PublishedRow
 from tests.cost import made
-from tests.cost.made import UNCONVERTED
+from tests.cost.made import UNCONVERTED, profiled
 from tests.report.test_report import HOSTILE, Page
 
 PUBLISHED = Published(
@@ -34,19 +34,6 @@ PUBLISHED = Published(
     ),
 )
 EXIT = Cost(operation="exit", title="Exit", sizes=made.SIZES, ranges=("64m",))
-
-
-def profiled(run: model.CostRun) -> model.CostRun:
-    """The same run with a profile of three frames in each sample."""
-
-    def with_profile(sample):
-        total = sample.counts["instructions"] or 0
-        own = {"el0t_64_sync": total // 10, "madvise_free_pte_range": total - total // 10}
-        stacks = {"el0t_64_sync": total // 10, "el0t_64_sync;madvise_free_pte_range": total - total // 10}
-        functions = {name: Function(calls=1, instructions=count) for name, count in own.items()}
-        return sample.model_copy(update={"profile": Profile(functions=functions, stacks=stacks)})
-
-    return run.model_copy(update={"samples": [with_profile(s) if s.counts else s for s in run.samples]})
 
 
 @pytest.fixture(scope="module")
