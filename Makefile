@@ -5,6 +5,7 @@
 
 STUDY ?= patches/madvise-free-mthp/study.toml
 ARGS ?=
+RUN ?=
 PYTEST_ARGS ?=
 
 PYTHON := .venv/bin/python
@@ -17,7 +18,7 @@ define tell_exit_code
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test unit system browser setup-tests lint lock doctor reference clean
+.PHONY: help setup validate test unit system browser setup-tests pictures lint lock doctor reference clean
 
 help: ## this list
 	@echo "usage: make <target> [VARIABLE=value]"
@@ -51,6 +52,9 @@ system: setup ## system tests only
 
 browser: setup-tests ## tests that look at the report in a browser; screenshots below build/
 	@$(PYTHON) -m pytest --all -m browser $(PYTEST_ARGS) || $(call tell_exit_code,pytest)
+
+pictures: setup-tests ## the pictures of the docs from a run: RUN=runs/<id>
+	@$(PYTHON) docs/pictures.py '$(RUN)'
 
 lint: setup ## ruff, and shellcheck where it is installed
 	@$(PYTHON) -m ruff check .

@@ -25,11 +25,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tally:
-    """A precondition that tests measure themselves: how many cells met it, of how many."""
+    """A precondition that tests measure themselves: how often it was met and not."""
 
     what: str
     met: int
-    cells: int
+    unmet: int
 
 
 def narrowed(run: Run) -> tuple[str, ...]:
@@ -74,4 +74,4 @@ def of_cells(run: Run) -> list[Tally]:
     for cell in run.cells:
         for need in cell.needs:
             met.setdefault(need.what, []).append(need.ok)
-    return [Tally(what, sum(ok), len(ok)) for what, ok in met.items()]
+    return [Tally(what, sum(ok), len(ok) - sum(ok)) for what, ok in met.items()]

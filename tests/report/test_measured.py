@@ -53,7 +53,7 @@ def test_preconditions_of_tests_are_counted_and_the_unmet_ones_marked():
     needs = [Need(what="folio_order", ok=False, want="4", got="0")]
     run = a_run(cells=with_cell(all_cells(a_study()), CELL, needs=needs, outcome="skipped"))
     (tally,) = measured.of_cells(run)
-    assert (tally.what, tally.met, tally.cells) == ("folio_order", 0, 1)
+    assert (tally.what, tally.met, tally.unmet) == ("folio_order", 0, 1)
     page = html.render(run, {})
     assert '<span class="odd"><code>folio_order</code> 0 of 1</span>' in page
     assert "Precondition not met: folio_order: wanted 4, got 0" in page
