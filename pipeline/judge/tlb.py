@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline.contpte.descriptor import GRANULES, Descriptor
+from pipeline.contpte.descriptor import GRANULES, LAST, Descriptor
 from pipeline.observation import Cell
-from pipeline.tlb.model import Finding, Observation
+from pipeline.tlb.model import NO_LINE, Finding, Observation
 
 #: Id of the built-in invariant, and the plugin that watches.
 INVARIANT = "tlb-rules"
@@ -42,7 +42,7 @@ def look(cell: Cell) -> Look:
     for finding in seen.findings:
         first.setdefault((finding.rule, function(finding.function)), finding)
     words = tuple(f"{describe(finding, seen)}{_often(seen, kind)}" for kind, finding in first.items())
-    if seen.invalid:
+    if seen.invalid and not (words and seen.invalid == NO_LINE):  # what is found before a kernel dies counts
         more = f"; in doubt with it: {words[0]}" if words else ""
         return Look(doubt=f"the TLB model does not vouch for itself: {seen.invalid}{more}")
     if seen.total and not words:
@@ -60,8 +60,8 @@ def words(cell: Cell) -> str:
 
 
 def function(symbol: str) -> str:
-    """Of ``name+0xoffset`` the name."""
-    return symbol.partition("+")[0]
+    """Of ``name+0xoffset`` the name in the source: without ``.isra.0`` and the like, which differ by build."""
+    return symbol.partition("+")[0].partition(".")[0]
 
 
 def describe(finding: Finding, seen: Observation) -> str:
@@ -82,6 +82,8 @@ def _often(seen: Observation, kind: tuple[str, str]) -> str:
 
 
 def _descriptor(value: int, level: int, seen: Observation) -> str:
+    if value & 3 == 1:  # a block: what overlaps with a page was one level up
+        level = min(level, LAST - 1)
     granule = next((one for one in GRANULES.values() if one.page == seen.page_size), None)
     raw = f"[{value:#018x}]"
     return f"{Descriptor(value, level, granule)} {raw}" if granule is not None else raw

@@ -123,7 +123,7 @@ def _groups(kernel: str, seen: list[Cell]) -> list[Group]:
     found: defaultdict[tuple[str, str], list[Cell]] = defaultdict(list)
     counts: Counter[tuple[str, str]] = Counter()
     for cell in seen:
-        if cell.kernel != kernel or cell.tlb is None or cell.tlb.invalid:
+        if cell.kernel != kernel or cell.tlb is None or not tlb.look(cell).broken:
             continue
         for kind in cell.tlb.kinds:
             key = (kind.rule, tlb.function(kind.function))

@@ -70,6 +70,9 @@ class Observation(BaseModel):
     core: str = ""
 
 
+#: ``invalid`` of a test whose last line is not there: it did not end, or the plugin did not run.
+NO_LINE = "the model's line of this test is missing"
+
 #: Rules by id, and what they ask for; docs/hardware-model.md has the sections of the Arm ARM.
 RULES = {
     "break-before-make": "between two translations that conflict there is an invalid descriptor and a completed TLBI",

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,10 @@ from typing import Any
 
 from pipeline.contpte.read import hash_name
 from pipeline.errors import InfraError
-from pipeline.tlb.model import Finding, Kind, Observation
+from pipeline.tlb.model import NO_LINE, Finding, Kind, Observation
 from pipeline.tlb.symbols import Symbols
 
 VERSION = 1
-#: Of a test whose last line is not there: it did not end, or the plugin did not run.
-NO_LINE = "the model's line of this test is missing"
 
 
 class ModelError(InfraError):
@@ -40,7 +38,10 @@ class Seen:
         found = [_finding(line, symbols, names) for line in self.findings]
         machine = {"page_size": start["page_size"], "core": _core(start["core"])} if start else {}
         if self.last is None:
-            return Observation(invalid=NO_LINE, total=len(found), findings=found, **machine)
+            # Of what was found until then some may not have been written out.
+            told = Counter((one.rule, one.function) for one in found)
+            kinds = [Kind(rule=rule, function=function, count=count) for (rule, function), count in told.items()]
+            return Observation(invalid=NO_LINE, total=len(found), findings=found, kinds=kinds, **machine)
         return Observation(
             **machine,
             invalid="" if self.last["valid"] else self.last["reason"],

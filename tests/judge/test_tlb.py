@@ -2,12 +2,13 @@
 
 import pytest
 
+from pipeline.judge import tlb
 from pipeline.judge.expr import Undecided, evaluate
 from pipeline.judge.invariants import PRE_EXISTING
 from pipeline.judge.model import Verdict
-from pipeline.observation import Step
+from pipeline.observation import Outcome, Step
 from pipeline.study import BUILT_IN
-from pipeline.tlb.model import Finding, Kind, Observation
+from pipeline.tlb.model import NO_LINE, Finding, Kind, Observation
 from tests.judge.builders import a_study, all_boots, all_cells, decision, judged, kernel, with_cell
 
 STUDY = a_study()
@@ -84,10 +85,20 @@ def test_an_invalidation_that_was_not_enough_is_named():
     assert "(not enough: that in contpte_convert+0xf0)" in decision(decided(cell={"tlb": saw(late)}), "v2", NAME).reason
 
 
+def test_a_block_that_overlaps_with_pages_is_read_as_one():
+    huge = finding(rule="overlap", old=0x68000044600FC1)
+    reason = decision(decided(cell={"tlb": saw(huge)}), "v2", NAME).reason
+    assert "old block 0x44600000 user read-only AF" in reason and "new page 0x48183000" in reason
+
+
 def test_findings_are_told_once_a_rule_and_function():
     found = saw(finding(), finding(va=0x1000), finding(rule="overlap"), finding(function="set_pte_range+0x8"))
     reason = decision(decided(cell={"tlb": found}), "v2", NAME).reason
     assert "(and 2 more)" in reason
+
+
+def test_a_function_that_the_compiler_cloned_is_the_one_in_the_source():
+    assert tlb.function("contpte_convert.isra.0+0x114") == tlb.function("contpte_convert+0x20") == "contpte_convert"
 
 
 def test_the_same_findings_on_the_baseline_are_pre_existing_and_others_are_not():
@@ -111,6 +122,14 @@ def test_a_model_that_does_not_vouch_for_itself_is_never_no_findings(observation
     found = decision(decided(cell={"tlb": observation}), "v2", NAME)
     assert found.verdict == Verdict.INCONCLUSIVE
     assert why in found.reason
+
+
+def test_what_was_found_before_the_kernel_died_counts():
+    died = saw(finding(), invalid=NO_LINE, counters={})
+    found = decision(decided(cell={"tlb": died, "outcome": Outcome.PANIC, "checks": []}), "v2", NAME)
+    assert found.verdict == Verdict.FAIL and "break-before-make in contpte_convert" in found.reason
+    nothing = decision(decided(cell={"tlb": saw(invalid=NO_LINE), "outcome": Outcome.PANIC, "checks": []}), "v2", NAME)
+    assert nothing.verdict == Verdict.INCONCLUSIVE and NO_LINE in nothing.reason
 
 
 def test_without_a_model_there_is_nothing_to_decide():

@@ -10,7 +10,8 @@ from pipeline.guest.plugins import Plugin
 from pipeline.observation import Outcome, Step
 from pipeline.observe import tlb
 from pipeline.observe.records import Reading
-from pipeline.tlb.read import NO_LINE, ModelError
+from pipeline.tlb.model import NO_LINE
+from pipeline.tlb.read import ModelError
 
 NAME = "lazyfree.64k.full_cover"
 TEST, FREE = f"{hash_name(NAME):016x}", f"{hash_name('free'):016x}"

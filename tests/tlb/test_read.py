@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import resources
 from pipeline.contpte.read import hash_name
-from pipeline.tlb.model import COUNTERS, RULES
-from pipeline.tlb.read import NO_LINE, Follower, ModelError, Seen, read_model
+from pipeline.tlb.model import COUNTERS, NO_LINE, RULES
+from pipeline.tlb.read import Follower, ModelError, Seen, read_model
 from pipeline.tlb.symbols import SymbolError, Symbols, read
 
 MAP = """\
