@@ -68,9 +68,10 @@ def describe(finding: Finding, seen: Observation) -> str:
     """A finding in a line: rule, place, descriptors, who stored, and what is missing."""
     old, new = _descriptor(finding.old, finding.level, seen), _descriptor(finding.new, finding.level, seen)
     text = f"{finding.rule} in {finding.function}, VA {finding.va:#x}, ASID {finding.asid}"
+    taken = f" (taken away in {finding.taken})" if finding.taken else ""
     if finding.step:
         text += f", step {finding.step}"
-    text += f": {finding.detail}: old {old}, new {new}; missing: {finding.missing}"
+    text += f": {finding.detail}: old {old}{taken}, new {new}; missing: {finding.missing}"
     if finding.tlbi:
         text += f" (not enough: that in {finding.tlbi})"
     return f"{text}; wrong {_WRONG_ON[finding.hardware]}"

@@ -18,7 +18,8 @@ class Finding(BaseModel):
     the descriptor that may still be cached; of a contiguous block its first
     entry. ``new``: what the table has. ``function``: where in the kernel the
     store was made, ``name+0xoffset``; ``tlbi``: likewise a TLBI that was not
-    enough, "" if there was none. ``missing``: the instruction that should have
+    enough, "" if there was none; ``taken``: where the old descriptor was replaced, ""
+    if by this very store. ``missing``: the instruction that should have
     come between. ``step``: name of the step that was under way, "" if none was,
     its hash if the test did not tell of it.
     """
@@ -39,6 +40,7 @@ class Finding(BaseModel):
     step: str = ""
     function: str = ""
     tlbi: str = ""
+    taken: str = ""
 
 
 class Kind(BaseModel):

@@ -15,7 +15,7 @@ from pipeline.errors import InfraError
 from pipeline.tlb.model import NO_LINE, Finding, Kind, Observation
 from pipeline.tlb.symbols import Symbols
 
-VERSION = 1
+VERSION = 2
 
 
 class ModelError(InfraError):
@@ -134,6 +134,7 @@ def _finding(line: Mapping[str, Any], symbols: Symbols | None, steps: Mapping[in
         step=steps.get(step, line["step"]),
         function=_symbol(line["pc"], symbols),
         tlbi=_symbol(line["tlbi_pc"], symbols) if int(line["tlbi_pc"], 16) else "",
+        taken=_symbol(line["taken_pc"], symbols) if int(line["taken_pc"], 16) else "",
     )
 
 

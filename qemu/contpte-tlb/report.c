@@ -60,7 +60,7 @@ void report_start(const struct model *model)
 	const struct regime *regime = &model->tables.regime;
 	const struct core *core = model->reach.core;
 
-	fprintf(out, "{\"type\":\"start\",\"version\":1,\"page_size\":%u,\"va_bits\":%u,\"hardware_af\":%s,"
+	fprintf(out, "{\"type\":\"start\",\"version\":2,\"page_size\":%u,\"va_bits\":%u,\"hardware_af\":%s,"
 		"\"hardware_dirty\":%s,\"vcpus\":%u,\"bbm_level\":%u,\"broken\":\"%s\","
 		"\"core\":{\"name\":\"%s\",\"source\":\"%s\",\"levels\":[",
 		1U << regime->page_shift, regime->va_bits, regime->hardware_af ? "true" : "false",
@@ -91,12 +91,13 @@ void report_finding(struct model *model, const struct finding *finding)
 		return;
 	fprintf(out, "{\"type\":\"finding\",\"test\":\"%016llx\",\"step\":\"%016llx\",\"rule\":\"%s\","
 		"\"hardware\":\"%s\",\"va\":\"%#llx\",\"asid\":%u,\"level\":%u,\"old\":\"%#llx\","
-		"\"new\":\"%#llx\",\"pc\":\"%#llx\",\"tlbi_pc\":\"%#llx\",\"cpu\":%u,\"task\":\"%#llx\","
+		"\"new\":\"%#llx\",\"pc\":\"%#llx\",\"tlbi_pc\":\"%#llx\",\"taken_pc\":\"%#llx\",\"cpu\":%u,\"task\":\"%#llx\","
 		"\"detail\":\"%s\",\"missing\":\"%s\"",
 		(unsigned long long)model->test.hash, (unsigned long long)model->step.hash, finding->rule,
 		finding->hardware, (unsigned long long)finding->va, finding->asid, finding->level,
 		(unsigned long long)finding->old, (unsigned long long)finding->new,
 		(unsigned long long)finding->where.pc, (unsigned long long)finding->tlbi_pc,
+		(unsigned long long)finding->taken_pc,
 		finding->where.cpu, (unsigned long long)finding->where.task, finding->detail,
 		finding->missing);
 	line_end();

@@ -24,6 +24,7 @@ struct finding {
 	uint64_t va;
 	uint64_t old, new;	/* descriptors */
 	uint64_t tlbi_pc;	/* of a TLBI that was not enough, 0: none */
+	uint64_t taken_pc;	/* of the store that took "old" away, 0: it is this one */
 	struct where where;
 };
 

@@ -91,6 +91,7 @@ static void tell(struct model *model, const char *rule, const struct table *tabl
 		.old = old,
 		.new = new,
 		.tlbi_pc = stale ? stale->tlbi_pc : 0,
+		.taken_pc = stale ? stale->where.pc : 0,
 		.where = *where,
 	});
 }

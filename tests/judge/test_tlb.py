@@ -81,8 +81,9 @@ def test_a_finding_fails_with_rule_function_descriptors_and_what_is_missing():
 
 
 def test_an_invalidation_that_was_not_enough_is_named():
-    late = finding(rule="tlbi-not-completed", tlbi="contpte_convert+0xf0")
-    assert "(not enough: that in contpte_convert+0xf0)" in decision(decided(cell={"tlb": saw(late)}), "v2", NAME).reason
+    late = finding(rule="tlbi-not-completed", tlbi="contpte_convert+0xf0", taken="zap_pte_range+0x10")
+    reason = decision(decided(cell={"tlb": saw(late)}), "v2", NAME).reason
+    assert "(not enough: that in contpte_convert+0xf0)" in reason and "(taken away in zap_pte_range+0x10)" in reason
 
 
 def test_a_block_that_overlaps_with_pages_is_read_as_one():

@@ -28,7 +28,7 @@ def boot(folder: Path, *lines: dict) -> tlb.Modelled:
 
 
 def start() -> dict:
-    return {"type": "start", "version": 1, "page_size": 4096, "core": CORE}
+    return {"type": "start", "version": 2, "page_size": 4096, "core": CORE}
 
 
 def step(tlbi: int) -> dict:

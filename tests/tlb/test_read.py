@@ -36,6 +36,7 @@ def finding(test: str = TEST, **changes: object) -> str:
         "new": "0x78000048180c43",
         "pc": "0xffff800080010114",
         "tlbi_pc": "0x0",
+        "taken_pc": "0x0",
         "cpu": 0,
         "task": "0xffff000001234000",
         "detail": "another contiguous bit or size",
@@ -55,7 +56,7 @@ def step(tlbi: int, test: str = TEST) -> str:
     return json.dumps({"type": "step", "test": test, "step": STEP, "counters": {"tlbi": tlbi}})
 
 
-START = json.dumps({"type": "start", "version": 1, "page_size": 4096})
+START = json.dumps({"type": "start", "version": 2, "page_size": 4096})
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_self_test_that_fails_is_told(out):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"type": "tset"}', '{"test": "0"}', START.replace("1,", "2,")], ids=lambda text: text[:12]
+    "line", ["{", "[]", '{"type": "tset"}', '{"test": "0"}', START.replace("2,", "3,")], ids=lambda text: text[:12]
 )
 def test_what_the_plugin_never_writes_is_refused(out, line):
     with pytest.raises(ModelError, match="not a line of the TLB model"):
