@@ -58,6 +58,7 @@ def render(run: Run, files: Mapping[str, Sequence[str]], read: Reader = nothing)
             pre_existing=_occurrences(run, "pre-existing"),
             tlb=tlb.section(run),
             narrowed=measured.narrowed(run),
+            seeds=measured.seeds(run),
             boot_needs=measured.of_boots(run),
             cell_needs=measured.of_cells(run),
             base=base_version(run),

@@ -75,3 +75,11 @@ def of_cells(run: Run) -> list[Tally]:
         for need in cell.needs:
             met.setdefault(need.what, []).append(need.ok)
     return [Tally(what, sum(ok), len(ok) - sum(ok)) for what, ok in met.items()]
+
+
+def seeds(run: Run) -> list[tuple[str, str]]:
+    """What is random in a run and where it begins: ``(QEMU, 1)``; none where nothing names a seed."""
+    qemu = [boot.qemu[at + 1] for boot in run.boots for at, word in enumerate(boot.qemu[:-1]) if word == "-seed"]
+    tests = sorted({cell.params["seed"] for cell in run.cells if "seed" in cell.params})
+    found = {"QEMU": dict.fromkeys(qemu), "tests that draw": dict.fromkeys(map(str, tests))}
+    return [(who, ", ".join(values)) for who, values in found.items() if values]

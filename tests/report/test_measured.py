@@ -57,3 +57,10 @@ def test_preconditions_of_tests_are_counted_and_the_unmet_ones_marked():
     page = html.render(run, {})
     assert '<span class="odd"><code>folio_order</code> 0 of 1</span>' in page
     assert "Precondition not met: folio_order: wanted 4, got 0" in page
+
+
+def test_seeds_of_qemu_and_of_tests_are_told():
+    boots = [a_boot(f"{b.kernel}/{b.machine}", qemu=["qemu", "-seed", "1"]) for b in all_boots(a_study())]
+    run = a_run(boots=boots, cells=with_cell(all_cells(a_study()), CELL, params={"folios": 4, "seed": 7}))
+    assert measured.seeds(run) == [("QEMU", "1"), ("tests that draw", "7")]
+    assert measured.seeds(a_run()) == []

@@ -178,6 +178,20 @@ def test_a_counter_that_the_judge_did_not_read_on_the_baseline_is_taken_from_its
     assert rows == {"mthp.split": ["4", "0"], "vmstat.pgfault": ["3", "3"]}
 
 
+# What the guest printed
+
+
+def test_of_a_long_console_the_finding_is_shown_with_what_led_to_it():
+    lines = [f"[ {n}.0] line-{n}." for n in range(1000)]
+    lines[500] = "[ 500.0] BUG: Bad page state in process free"
+    changes = {"console": "\n".join(lines), "console_findings": ["bad-page: BUG: Bad page state in process free"]}
+    page = html.render(a_run(cells=with_cell(all_cells(a_study()), f"v2/{WHERE}", **changes)), {})
+    log = re.search(r"<summary>(Console[^<]*)</summary><pre[^>]*>(.*?)</pre>", page, re.S)
+    assert log[1] == "Console around the finding (880 lines around this left off)"
+    assert "line-470." in log[2] and "BUG: Bad page state" in log[2] and "line-589." in log[2]
+    assert "line-469." not in log[2] and "line-999." not in log[2]
+
+
 # As a whole
 
 
