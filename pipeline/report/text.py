@@ -22,6 +22,7 @@ from pipeline.report.words import (
     outcomes,
     plural,
     short,
+    watched,
 )
 from pipeline.run import Run
 
@@ -181,8 +182,9 @@ def _tail(run: Run) -> list[str]:
     lines += wrap(tlb.sentence(run), rest="  ", lines=4)
     if judgement.control:
         lines += wrap(f"Control: {judgement.control}.", rest="  ", lines=2)
+    model = f"a TLB model watched on {', '.join(watched(run))}" if watched(run) else "no TLB model watched"
     lines += wrap(
-        "Limits: emulation (TCG) ignores the contiguous bit and shows one interleaving; costs are counts, not time.",
+        f"Limits: emulation (TCG) ignores the contiguous bit, {model}; one interleaving; costs are counts, not time.",
         rest="  ",
     )
     lines += ["", f"Reproduce (kpv {line(run.kpv)[:20]}{f' at {run.host.kpv_git}' if run.host.kpv_git else ''}):"]

@@ -20,8 +20,8 @@ KIND = {
 #: What holds of every run under emulation, whatever the study.
 EMULATOR = (
     "QEMU's TCG never looks at the contiguous bit: a misprogrammed contiguous block, or a missing "
-    "break-before-make, boots and passes every functional test. Only a model of the hardware that reads the page "
-    "tables and the TLB maintenance from outside can show it.",
+    "break-before-make, boots and passes every functional test. Page tables are held against the architecture's "
+    "rules at the steps of each test; between two of them only a machine with a TLB model watches.",
     "A missing TLB invalidation does show, as a stale entry that lets a write pass unnoticed.",
     "No time is measured. Costs are counts: splits, marks, conversions, TLB invalidations.",
     "One interleaving of the CPUs was seen, that of the emulator. A race that did not show is not a race excluded.",
@@ -166,6 +166,11 @@ def base_version(run: Run) -> str:
     sources = dict.fromkeys(kernel.source for kernel in run.kernels if kernel.source)
     shown = [f"folder {PurePath(s[7:]).name}" if s.startswith("folder ") else s for s in sources]
     return f"{', '.join(versions) or 'unknown version'} ({', '.join(shown) or run.study.content.source.tree})"
+
+
+def watched(run: Run) -> list[str]:
+    """Ids of the run's machines that had a TLB model."""
+    return [name for name, profile in run.machines.items() if profile.get("tlb")]
 
 
 def fact(run: Run, kernel: str) -> KernelFact | None:

@@ -69,6 +69,12 @@ def test_it_tells_what_was_tested_verdict_numbers_base_config_and_how_to_repeat(
         assert part in rendered
 
 
+def test_it_says_whether_a_tlb_model_watched():
+    assert "no TLB model watched;" in " ".join(text.render(a_run()).split())
+    machines = {"max": {"id": "max"}, "max-tlb": {"id": "max-tlb", "tlb": {"core": "a76"}}}
+    assert "a TLB model watched on max-tlb;" in " ".join(text.render(a_run(machines=machines)).split())
+
+
 def test_of_a_git_tree_it_names_the_commit_and_of_a_folder_no_path():
     study = a_study()
     made = {"v2": "git v6.12 (adc218676eef)", "base": "git v6.12 (adc218676eef)"}
