@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from pipeline import near
 from pipeline.cost.spec import SIZE, Bound, Cost, Point, bytes_of
 from pipeline.cost.words import OPERATIONS
 from pipeline.errors import UserError
@@ -39,19 +40,28 @@ def narrow(
         if left and (not operations or cost.operation in operations):
             kept.append(cost.model_copy(update={"sizes": left, "ranges": ranges or cost.ranges}))
     points = {point for cost in kept for point in cost.points}
-    bounds = tuple(bound.model_copy(update={"failing": ()}) for bound in study.bound if _remains(bound, points))
+    bounds = tuple(left for bound in study.bound if (left := _left(bound, points)) is not None)
     return study.model_copy(update={"cost": tuple(kept), "bound": bounds})
 
 
-def _remains(bound: Bound, points: Iterable[Point]) -> bool:
-    return any(bound.is_at(point) for point in points)
+def _left(bound: Bound, points: Iterable[Point]) -> Bound | None:
+    """What of a bound speaks of these calls, None of one that does not: it names no other operation, size or range."""
+    met = [point for point in points if bound.is_at(point)]
+    if not met:
+        return None
+    left = {
+        "operations": tuple(name for name in bound.operations if name in {point.operation for point in met}),
+        "sizes": tuple(size for size in bound.sizes if bytes_of(size) in {point.folio for point in met}),
+        "ranges": tuple(length for length in bound.ranges if bytes_of(length) in {point.range for point in met}),
+    }
+    return bound.model_copy(update={**left, "failing": ()})
 
 
 def _known(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
     counted = list(dict.fromkeys(known))
     for name in wanted:
         if name not in counted:
-            raise UserError(f"the study does not count {what} {name!r}", hint=f"it counts {', '.join(counted)}")
+            raise near.unknown(what, name, counted, where="what the study counts")
 
 
 def _whole(length: str, size: str) -> None:
