@@ -83,6 +83,7 @@ RULES = {
     "tlbi-before-store": "a DSB makes a store visible to table walkers before the TLBI",
     "tlbi-not-completed": "a DSB completes a TLBI before the task returns to EL0",
     "misprogrammed-block": "all entries of a contiguous block are valid, consecutive, aligned and alike",
+    "fold-permissions": "a fold leaves each page the permissions and attributes that it had",
     "partial-update": "where software keeps access flag and dirty state, all entries of a block have the same",
     "asid-reuse": "an ASID is flushed on a CPU before another address space uses it there",
 }

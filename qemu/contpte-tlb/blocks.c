@@ -7,9 +7,62 @@
 #include "model.h"
 #include "report.h"
 
+/*
+ * What a page may be used for, and how. Software's dirty state is gathered when a block is folded, so that AP[2] may
+ * differ with DBM set.
+ */
+#define PERMISSIONS	(DESC_ATTR_INDEX | DESC_USER | DESC_SH | DESC_NG | DESC_DBM | DESC_PXN | DESC_UXN)
+
+static void unmake(struct model *model, struct table *table, struct block *block, unsigned int index,
+		   unsigned int n, uint64_t was, const struct where *where)
+{
+	unsigned int first = index - index % n;
+	size_t bytes = n * sizeof(*table->desc);
+
+	if (!block->unmade)
+		block->unmade = malloc(sizeof(*block->unmade) + bytes);
+	if (!block->unmade)
+		abort();
+	block->unmade->cpu = where->cpu;
+	block->unmade->erets = model->vcpu[where->cpu].erets;
+	memcpy(block->unmade->desc, table->desc + first, bytes);
+	block->unmade->desc[index - first] = was;
+}
+
+/* A block has just been folded: of pages that are where they were it may change nothing but the fold. */
+static void check_fold(struct model *model, struct table *table, const struct block *block, unsigned int first,
+		       unsigned int n, const struct where *where)
+{
+	const struct regime *regime = &model->tables.regime;
+	const struct unmade *unmade = block->unmade;
+
+	if (!unmade || unmade->cpu != where->cpu || unmade->erets != model->vcpu[where->cpu].erets)
+		return;
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t was = unmade->desc[i], now = table->desc[first + i];
+
+		if (leaf_address(regime, was, table->level) != leaf_address(regime, now, table->level) ||
+		    !((was ^ now) & PERMISSIONS))
+			continue;
+		report_finding(model, &(struct finding) {
+			.rule = "fold-permissions",
+			.hardware = HARDWARE_BOTH,
+			.missing = "the same permissions in all entries, before they are folded",
+			.detail = "folding gave the page other permissions or attributes",
+			.asid = table->mm->asid,
+			.level = table->level,
+			.va = table_va(&model->tables, table, first + i),
+			.old = was,
+			.new = now,
+			.where = *where,
+		});
+		return;
+	}
+}
+
 /* A block that is whole in another shape than before was folded or unfolded. */
 static void count_shape(struct model *model, struct table *table, struct block *block,
-			unsigned int first, unsigned int n)
+			unsigned int first, unsigned int n, const struct where *where)
 {
 	enum block_shape shape;
 
@@ -20,6 +73,8 @@ static void count_shape(struct model *model, struct table *table, struct block *
 		count(model, shape == SHAPE_FOLDED ? COUNT_FOLDS : COUNT_UNFOLDS, table->mm->serial,
 		      table_va(&model->tables, table, first),
 		      n * level_bytes(&model->tables.regime, table->level));
+	if (block->shape == SHAPE_SINGLE && shape == SHAPE_FOLDED)
+		check_fold(model, table, block, first, n, where);
 	block->shape = shape;
 }
 
@@ -59,12 +114,14 @@ void blocks_store(struct model *model, struct table *table, unsigned int index, 
 	bool was_leaf = desc_is_leaf(was, table->level), leaf = desc_is_leaf(now, table->level);
 	bool was_cont = was_leaf && (was & DESC_CONT), cont = leaf && (now & DESC_CONT);
 
+	if (was_leaf && !leaf && block->valid == n && !block->cont)
+		unmake(model, table, block, index, n, was, where);
 	block->valid += leaf - was_leaf;
 	block->cont += cont - was_cont;
 	/* A block without the bit, before and now, is nothing to audit. */
 	if (block->cont || was_cont || block->shape == SHAPE_FOLDED)
 		touch(model, table, index / n, where);
-	count_shape(model, table, block, index - index % n, n);
+	count_shape(model, table, block, index - index % n, n, where);
 }
 
 /* Fields that all entries of a block have alike, but for access flag and dirty state. */

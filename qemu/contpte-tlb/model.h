@@ -44,6 +44,7 @@ struct vcpu {
 	uint64_t root;		/* what TTBR0_EL1 had at the last return to EL0 */
 	uint16_t asid;
 	uint64_t current;	/* the task that runs, 0: not known */
+	uint64_t erets;		/* returns to EL0 that were told */
 };
 
 /* Executed on all CPUs. Generated code counts them: they are many, and say nothing of whose. */

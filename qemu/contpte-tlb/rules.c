@@ -352,6 +352,7 @@ void rules_eret(struct model *model, unsigned int cpu, uint64_t pc, uint64_t ttb
 	struct tables *tables = &model->tables;
 	struct vcpu *vcpu = &model->vcpu[cpu];
 
+	vcpu->erets++;
 	if (vcpu->current) {
 		for (struct mm *mm = tables->mms; mm; mm = mm->next)
 			if (mm->nr_stale)

@@ -113,6 +113,8 @@ static void table_free(struct tables *tables, struct table *table)
 		if (table->child[i])
 			table_free(tables, table->child[i]);
 	page_unlink(tables, table);
+	for (unsigned int b = 0; table->blocks && b < table->nr / cont_entries(&tables->regime, table->level); b++)
+		free(table->blocks[b].unmade);
 	free(table->child);
 	free(table->blocks);
 	free(table->stale);

@@ -18,7 +18,18 @@
 /* What a contiguous block's entries last were when all of them were valid. */
 enum block_shape { SHAPE_NONE, SHAPE_SINGLE, SHAPE_FOLDED };
 
+/*
+ * The entries of a whole block of single pages when the first of them was taken away: what a fold, which goes on
+ * from there on the same CPU before it returns to EL0, has to put back together.
+ */
+struct unmade {
+	unsigned int cpu;
+	uint64_t erets;		/* of that CPU until then */
+	uint64_t desc[];
+};
+
 struct block {
+	struct unmade *unmade;	/* NULL until the first */
 	uint16_t valid;		/* valid leaf entries */
 	uint16_t cont;		/* of which with the contiguous bit */
 	uint8_t shape;		/* enum block_shape */

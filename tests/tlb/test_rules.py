@@ -305,3 +305,38 @@ def test_the_dsb_of_who_stored_over_an_entry_shows_what_others_stored_before(cor
     core.shim_dsb(DSB_ISH, 1)
     core.shim_store_by(1, 1, DATA | 80 << 12, True)
     assert core.shim_findings() == (0 if stores else 1)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "found"),
+    [
+        ("none", False),
+        ("no DBM", True),
+        ("executable", True),
+        ("old", False),
+        ("read-only", False),
+        ("elsewhere", False),
+    ],
+)
+@pytest.mark.parametrize("returned", [False, True], ids=["at once", "after a return to EL0"])
+def test_a_fold_leaves_each_page_its_permissions(core, flaw, found, returned):
+    """Broken and made as it should be, so that no other rule minds; access flag and dirty state are gathered."""
+    n = core.shim_setup(tcr())
+    single = [DATA | DBM | (n + i) << 12 for i in range(n)]
+    single[3] = FLAWS[flaw](single[3], 1 << 16)
+    for i, desc in enumerate(single):
+        core.shim_store(i, desc, False)
+    core.shim_eret()
+    for i in range(n):
+        core.shim_store(i, 0, True)
+    core.shim_dsb(DSB_ISHST, 0)
+    core.shim_tlbi(TLBI_ASIDE1IS, ASID << 48, 0)
+    core.shim_dsb(DSB_ISH, 0)
+    if returned:
+        core.shim_eret()
+    for i in range(n):
+        core.shim_store(i, DATA | DBM | CONT | (n + i) << 12, False)
+    core.shim_eret()
+    assert core.shim_findings() == (found and not returned)
+    if core.shim_findings():
+        assert core.shim_rule() == b"fold-permissions"
