@@ -336,6 +336,13 @@ CASE(fold_ok, DATA)
 	set(space, N, N, DATA | CONT);
 }
 
+CASE(fold_makes_executable, DATA)
+{
+	clear(space, N, N);
+	flush_sync(space, N, N);
+	set(space, N, N, (DATA & ~UXN) | CONT);
+}
+
 CASE(fold_at_once, DATA)
 {
 	set(space, N, N, DATA | CONT);

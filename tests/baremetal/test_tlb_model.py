@@ -61,6 +61,7 @@ WANTED = {
     "move_no_dsb": one("break-before-make", "AB", DSB_AFTER, "another output address"),
     "memory_type_at_once": one("break-before-make", "AB", BREAK, "another memory type"),
     "move_old_at_once": one("break-before-make", "AB", BREAK, "another output address"),
+    "fold_makes_executable": one("fold-permissions", "AB", "the same permissions", "folding gave the page"),
     "fold_at_once": Want("break-before-make", "A", BREAK, blocks=1),
     "fold_no_tlbi": Want("break-before-make", "A", TLBI, blocks=1),
     "fold_no_dsb_after": Want("break-before-make", "A", DSB_AFTER, blocks=1),
