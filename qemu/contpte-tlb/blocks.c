@@ -204,6 +204,28 @@ static void audit(struct model *model, const struct touched *touched)
 	}
 }
 
+static void learned(struct model *model, struct table *table, uint64_t task)
+{
+	unsigned int n = cont_entries(&model->tables.regime, table->level);
+	uint64_t pc = model->tables.written_by[(table->pa - KPV_RAM_BASE) >> 12];
+
+	for (unsigned int i = 0; table->child && i < table->nr; i++)
+		if (table->child[i])
+			learned(model, table->child[i], task);
+	for (unsigned int b = 0; table->blocks && b < table->nr / n; b++)
+		if (table->blocks[b].cont)
+			audit(model, &(struct touched) { table, b, task, pc });
+}
+
+void blocks_learned(struct model *model, const struct mm *mm, unsigned int cpu)
+{
+	/* Another thread may be in the middle of a change. */
+	for (unsigned int i = 0; i < model->nr_vcpus; i++)
+		if (i != cpu && model->vcpu[i].root == model->vcpu[cpu].root)
+			return;
+	learned(model, mm->root, model->vcpu[cpu].current);
+}
+
 void blocks_eret(struct model *model, uint64_t task)
 {
 	for (struct mm *mm = model->tables.mms; mm; mm = mm->next) {

@@ -128,17 +128,20 @@ static void store(unsigned int cpu, uint64_t pc, qemu_plugin_meminfo_t info, uin
 }
 
 /* Every store of the kernel that may be to a table comes here: first of all, whether it is. */
-static inline bool is_tracked(uint64_t vaddr)
+static inline bool is_tracked(uint64_t vaddr, uint64_t pc)
 {
-	const struct tables *tables = &plugin.model.tables;
+	struct tables *tables = &plugin.model.tables;
 	uint64_t offset = vaddr - tables->regime.high_base;
 
-	return offset < tables->ram.size && tables_tracked(tables, offset);
+	if (offset >= tables->ram.size)
+		return false;
+	tables_written(tables, offset, pc);
+	return tables_tracked(tables, offset);
 }
 
 static void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *userdata)
 {
-	if (is_tracked(vaddr))
+	if (is_tracked(vaddr, (uintptr_t)userdata))
 		store(cpu, (uintptr_t)userdata, info, vaddr, NULL);
 }
 
@@ -147,7 +150,7 @@ static void on_update(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t vad
 {
 	struct vcpu_registers *vcpu = &plugin.registers[cpu];
 
-	if (!is_tracked(vaddr))
+	if (!is_tracked(vaddr, (uintptr_t)userdata))
 		return;
 	if (qemu_plugin_mem_is_store(info)) {
 		bool known = vcpu->read_va == vaddr && vcpu->read_pc == (uintptr_t)userdata;

@@ -101,6 +101,11 @@ static inline bool rules_pending(const struct model *model)
 /* Remember that "where" changed the block of this entry, and count folds and unfolds. */
 void blocks_store(struct model *model, struct table *table, unsigned int index, uint64_t was,
 		  uint64_t now, const struct where *where);
+/*
+ * Audit all of an address space that was read just now: fork fills a child's tables before anybody knows them. Told
+ * is who stored to the table last.
+ */
+void blocks_learned(struct model *model, const struct mm *mm, unsigned int cpu);
 /* Audit what the task changed. */
 void blocks_eret(struct model *model, uint64_t task);
 

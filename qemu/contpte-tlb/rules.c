@@ -351,6 +351,7 @@ void rules_eret(struct model *model, unsigned int cpu, uint64_t pc, uint64_t ttb
 {
 	struct tables *tables = &model->tables;
 	struct vcpu *vcpu = &model->vcpu[cpu];
+	const struct mm *known;
 
 	vcpu->erets++;
 	if (vcpu->current) {
@@ -362,7 +363,10 @@ void rules_eret(struct model *model, unsigned int cpu, uint64_t pc, uint64_t ttb
 	}
 	vcpu->root = regime_root(&tables->regime, ttbr0);
 	vcpu->asid = regime_asid(&tables->regime, ttbr0, ttbr1);
+	known = mm_of_root(tables, vcpu->root);
 	activate(model, cpu, pc);
+	if (tables->active[cpu] && tables->active[cpu] != known)
+		blocks_learned(model, tables->active[cpu], cpu);
 }
 
 void rules_relearn(struct model *model, unsigned int cpu, uint64_t pc)

@@ -14,6 +14,7 @@ bool tables_init(struct tables *tables)
 {
 	tables->nr_pages = tables->ram.size >> 12;
 	tables->by_page = must(calloc(tables->nr_pages, sizeof(*tables->by_page)));
+	tables->written_by = must(calloc(tables->nr_pages, sizeof(*tables->written_by)));
 	tables->tracked = must(calloc(tables->nr_pages / 64 + 1, sizeof(*tables->tracked)));
 	return true;
 }

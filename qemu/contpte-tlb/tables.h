@@ -81,6 +81,7 @@ struct tables {
 	struct mm *active[MAX_VCPUS];	/* whose tables a CPU had at its last return to EL0 */
 	struct table **by_page;	/* per 4 KiB of RAM */
 	uint64_t *tracked;	/* the same as a bitmap, in which every store is looked up */
+	uint64_t *written_by;	/* per 4 KiB of RAM: PC of the kernel's last store there */
 	uint64_t nr_pages;
 	uint64_t serial;
 	uint64_t nr_tables;
@@ -97,6 +98,12 @@ static inline bool tables_tracked(const struct tables *tables, uint64_t offset)
 	uint64_t page = offset >> 12;
 
 	return __atomic_load_n(&tables->tracked[page >> 6], __ATOMIC_RELAXED) >> (page & 63) & 1;
+}
+
+/* A store of the kernel by the linear map, to whatever. */
+static inline void tables_written(struct tables *tables, uint64_t offset, uint64_t pc)
+{
+	__atomic_store_n(&tables->written_by[offset >> 12], pc, __ATOMIC_RELAXED);
 }
 
 /* The table that this physical address is an entry of, NULL if none. */

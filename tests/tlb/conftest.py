@@ -32,6 +32,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     core = ctypes.CDLL(str(made))
     core.shim_store.argtypes = [ctypes.c_uint, ctypes.c_uint64, ctypes.c_bool]
     core.shim_store_by.argtypes = [ctypes.c_uint, ctypes.c_uint, ctypes.c_uint64, ctypes.c_bool]
+    core.shim_pc.restype = ctypes.c_uint64
     core.shim_hardware.argtypes = [ctypes.c_uint, ctypes.c_uint64]
     core.shim_tlbi.argtypes = [ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint]
     core.shim_setup.argtypes = [ctypes.c_uint64]

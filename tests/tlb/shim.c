@@ -13,6 +13,7 @@ static uint64_t *memory;
 static struct table *leaves;
 static char rule[64], hardware[4];
 static unsigned int nr_findings;
+static uint64_t finding_pc;
 
 void report_finding(struct model *m, const struct finding *finding)
 {
@@ -20,6 +21,7 @@ void report_finding(struct model *m, const struct finding *finding)
 	if (!nr_findings++) {
 		snprintf(rule, sizeof(rule), "%s", finding->rule);
 		snprintf(hardware, sizeof(hardware), "%s", finding->hardware);
+		finding_pc = finding->where.pc;
 	}
 }
 
@@ -37,6 +39,7 @@ unsigned int shim_setup(uint64_t tcr)
 	while (model.tables.mms)
 		mm_drop(&model.tables, model.tables.mms);
 	asid_forget(1);
+	asid_forget(2);
 	nr_findings = 0;
 	if (regime_read(regime, tcr))
 		return 0;
@@ -70,6 +73,22 @@ void shim_store_by(unsigned int cpu, unsigned int index, uint64_t desc, bool exa
 void shim_store(unsigned int index, uint64_t desc, bool exact)
 {
 	shim_store_by(0, index, desc, exact);
+}
+
+/* A child whose tables are filled before it runs: a root of its own, and one last-level table for VA 0. */
+void shim_fork(const uint64_t *desc, unsigned int nr)
+{
+	uint64_t page = 1ULL << model.tables.regime.page_shift, pa = KPV_RAM_BASE + 32 * page;
+	const uint64_t root = pa;
+
+	for (unsigned int level = model.tables.regime.start_level; level < LAST_LEVEL; level++, pa += page)
+		*table_at(pa) = (pa + page) | DESC_VALID | DESC_TABLE;
+	for (unsigned int i = 0; i < nr; i++) {
+		table_at(pa)[i] = desc[i];
+		tables_written(&model.tables, pa - KPV_RAM_BASE, 0x4000 + i);
+	}
+	model.vcpu[0].current = 9;
+	rules_eret(&model, 0, 0x3000, root, 2ULL << 48);
 }
 
 /* What hardware does by itself, unseen. */
@@ -119,6 +138,11 @@ unsigned int shim_findings(void)
 const char *shim_rule(void)
 {
 	return rule;
+}
+
+uint64_t shim_pc(void)
+{
+	return finding_pc;
 }
 
 const char *shim_hardware_of(void)

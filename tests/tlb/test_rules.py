@@ -340,3 +340,14 @@ def test_a_fold_leaves_each_page_its_permissions(core, flaw, found, returned):
     assert core.shim_findings() == (found and not returned)
     if core.shim_findings():
         assert core.shim_rule() == b"fold-permissions"
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_what_a_fork_filled_is_audited_before_the_child_runs(core, shifted):
+    """Its stores were to memory that nobody knew for a table: told is the last of them."""
+    n = core.shim_setup(tcr())
+    entries = [(DATA | RO | CONT) | (2 * n + i + shifted) << 12 for i in range(n)]
+    core.shim_fork((ctypes.c_uint64 * n)(*entries), n)
+    assert core.shim_findings() == shifted
+    if shifted:
+        assert (core.shim_rule(), core.shim_pc()) == (b"misprogrammed-block", 0x4000 + n - 1)
