@@ -18,10 +18,14 @@ SEEDED = {
     "no-dsb": (HARDWARE / "tlbflush-range-no-dsb.patch", ("tlbi-not-completed", "contpte_clear_young_dirty_ptes")),
     "one-entry": (
         MUTANTS / "contpte-access-flags-one-entry.patch",
-        ("partial-update", "contpte_ptep_set_access_flags"),
+        ("partial-update", "__ptep_set_access_flags"),
+    ),
+    "any-permissions": (
+        MUTANTS / "contpte-fold-ignores-permissions.patch",
+        ("fold-permissions", "contpte_convert"),
     ),
 }
-SCENARIOS = ("full_cover.64k", "partial_inner.64k", "fold_one_page_used.64k")
+SCENARIOS = ("full_cover.64k", "partial_inner.64k", "fold_one_page_used.64k", "fold_part_protected.64k")
 
 
 @pytest.fixture(scope="module")
