@@ -3,6 +3,8 @@
 Whatever goes wrong gives no words: a shell that completes is no place for errors.
 """
 
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,8 +33,21 @@ def _completer(words: Callable[[typer.Context], Iterable[tuple[str, str]]]) -> C
 
 def _study(ctx: typer.Context) -> Study:
     """The study that the command line names so far, else the one nearest at hand."""
-    given = ctx.params.get("study_file")
+    given = ctx.params.get("study_file") or next((word for word in _typed() if _names_study(word)), None)
     return studies.load(locate.study_file(Path(given) if given else None))
+
+
+def _typed() -> list[str]:
+    """The words so far. click forgets them where the last is an option that still lacks its value."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    try:
+        return shlex.split(line)[1:]
+    except ValueError:  # an open quote
+        return line.split()[1:]
+
+
+def _names_study(word: str) -> bool:
+    return word.endswith(".toml") or (Path(word) / locate.STUDY).is_file() or word in locate.shipped()
 
 
 def _kernels(ctx: typer.Context) -> Iterable[tuple[str, str]]:

@@ -106,7 +106,7 @@ class Index:
 
     def folders(self) -> list[Path]:
         """The run folders that were entered, also where the index itself is lost."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             lines = self._folders.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
             return [Path(line) for line in dict.fromkeys(lines) if line]
         return []
