@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import checkhook, plan, stages, study
+from pipeline import checkhook, plan, stages
 from pipeline.cli.app import app
-from pipeline.cli.options import MachineOpt, Quiet, ScenarioOpt, StudyArg, events, run_options
+from pipeline.cli.options import MachineOpt, Quiet, ScenarioOpt, StudyArg, events, load_study, run_options
 from pipeline.errors import KpvError
 from pipeline.report.reproduce import STDIN
 
@@ -45,7 +45,7 @@ def check_hook(
         with tempfile.TemporaryDirectory(prefix="kpv-mail-") as folder, events(False, quiet) as emit:
             mbox = Path(folder, STDIN)
             mbox.write_bytes(checkhook.series_of(mail, os.environ, Path.cwd()))
-            chosen = checkhook.candidate(study.load(study_file), mbox, checkhook.title_of(mail), like=like)
+            chosen = checkhook.candidate(load_study(study_file), mbox, checkhook.title_of(mail), like=like)
             chosen = plan.narrow(chosen, machines=tuple(machine or ()), scenarios=tuple(scenario or ()))
             result = stages.validate(chosen, run_options(runs, jobs=jobs), emit)
             shutil.copy(mbox, result.folder)
