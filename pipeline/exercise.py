@@ -120,7 +120,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
         ):
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
-            cpus = _set_up(vm, job, boot)
+            cpus = set_up(vm, job, boot)
             watched = Watched(
                 tables.Recorded(job.workdir, job.plugins), tlb.Modelled(job.workdir, job.plugins, job.system_map)
             )
@@ -201,7 +201,7 @@ def _killed_by(stop: threading.Event, vm: VM) -> Iterator[None]:
         watcher.join()
 
 
-def _set_up(vm: VM, job: BootJob, boot: Boot) -> int:
+def set_up(vm: VM, job: BootJob, boot: Boot) -> int:
     """Place the probes, and measure the preconditions of everything that follows; returns the CPUs online."""
     deadline = Deadline(SETUP_LIMIT)
     said = vm.run("sh", stdin=probes.script(job.probes, job.tracepoints).encode(), deadline=deadline, phase="probes")

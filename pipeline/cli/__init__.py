@@ -5,6 +5,7 @@
 from pipeline.cli import init  # noqa: F401
 from pipeline.cli import runs  # noqa: F401
 from pipeline.cli import kernels  # noqa: F401
+from pipeline.cli import boot  # noqa: F401
 from pipeline.cli import look  # noqa: F401
 from pipeline.cli import history  # noqa: F401
 from pipeline.cli import hook  # noqa: F401

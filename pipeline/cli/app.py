@@ -1,7 +1,9 @@
 """The ``kpv`` program itself: what its commands register with, and how it ends."""
 
+import inspect
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -9,7 +11,28 @@ import pipeline
 from pipeline import ui
 from pipeline.errors import Exit, KpvError
 
-app = typer.Typer(
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _App(typer.Typer):
+    """Shows each paragraph of a command's help, and each example, on lines of its own."""
+
+    def command(self, name: str | None = None, *, epilog: str = "", **options: Any) -> Callable[[_F], _F]:
+        """As typer's. ``epilog``: ``Examples:  one   |   another``."""
+        lead, colon, examples = epilog.partition(":  ")
+        if colon:
+            epilog = "\n".join([f"{lead}:", *(f"  {example}" for example in examples.split("   |   "))])
+        register = super().command(name, epilog=epilog, **options)
+
+        def command(function: _F) -> _F:
+            paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+            function.__doc__ = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+            return register(function)
+
+        return command
+
+
+app = _App(
     name="kpv",
     help="From a kernel patch series to a verdict on arm64 hardware semantics, with the evidence.",
     epilog="Exit codes: 0 pass, 1 a kernel is not judged as expected, 2 usage, 3 infrastructure, 4 inconclusive.",

@@ -90,6 +90,7 @@ def _words(ctx: typer.Context) -> Iterable[tuple[str, str]]:
 study = _completer(lambda ctx: [(name, "comes with kpv") for name in locate.shipped()])
 kernel = _completer(_kernels)
 machine = _completer(_study_machines)
+any_machine = _completer(_machines)
 scenario = _completer(_scenarios)
 run = _completer(_runs)
 name = _completer(_names)

@@ -20,6 +20,7 @@ from pipeline.study import Study
 StudyArg = Annotated[
     Path,
     typer.Argument(
+        metavar="STUDY",
         help="A study.toml, the folder that holds one, or the name of a study that comes with kpv.",
         show_default=False,
         autocompletion=complete.study,
@@ -28,6 +29,7 @@ StudyArg = Annotated[
 StudyOrHere = Annotated[
     Path | None,
     typer.Argument(
+        metavar="STUDY",
         help="A study.toml, its folder, or the name of one that comes with kpv. Without it: ./study.toml if it is "
         "there, else the study that comes with kpv.",
         show_default=False,
@@ -45,6 +47,7 @@ StudyOpt = Annotated[
 RunArg = Annotated[
     str,
     typer.Argument(
+        metavar="RUN",
         help="A run's folder or run.json, its id or the start of it, or last, last~1... of the runs in --runs.",
         show_default=False,
         autocompletion=complete.run,

@@ -1,6 +1,7 @@
 """SSH to the guest: one connection a VM, commands as channels on it."""
 
 import io
+import os
 import shlex
 import socket
 import time
@@ -67,6 +68,17 @@ class Shell:
             return session
         except (paramiko.SSHException, OSError, EOFError) as err:
             raise ShellLost(f"the guest did not take a command: {err or type(err).__name__}") from err
+
+    def channel(self, command: str, *, pty: tuple[int, int] | None) -> paramiko.Channel:
+        """Start a command for a person, its streams apart; with a terminal of ``pty`` columns and lines, if given.
+
+        Raises paramiko.SSHException.
+        """
+        channel = self._transport.open_session()
+        if pty is not None:
+            channel.get_pty(os.environ.get("TERM", "vt100"), *pty)
+        channel.exec_command(command)
+        return channel
 
     def close(self) -> None:
         self._transport.close()
