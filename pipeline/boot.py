@@ -141,7 +141,7 @@ def booted(
     try:
         with VM(profile, image=job.image, initrd=initrd, keys=run_keys, workdir=workdir, append=append) as vm:
             boot = Boot(id=job.id, kernel=kernel.id, machine=machine, qemu=vm.argv)
-            boot.seconds_to_ssh = vm.wait_ready(Deadline(exercise.BOOT_LIMIT))
+            boot.seconds_to_ssh = vm.wait_ready(Deadline(exercise.BOOT_LIMIT), heard=exercise.heard(emit, subject))
             exercise.set_up(vm, job, boot)
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
             emit(Note(text=f"console: {workdir / 'console.log'}"))

@@ -5,15 +5,16 @@ Cells that need more CPUs have a boot of their own, see ``exercise.BootJob``.
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline import exercise, plan, results
-from pipeline.events import CellFinished, Emit, Event
+from pipeline.events import CellFinished, Emit, Event, StageProgress, stage
 from pipeline.guest import qemu
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.machine import Machine
@@ -157,6 +158,29 @@ def _let_go(work: Collection[Future[Any]], enough: _Enough, stop: threading.Even
             if deadline.expired:
                 stop.set()
         _, pending = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+
+
+@contextmanager
+def counted(emit: Emit, study: Study, pairs: Collection[Pair]) -> Iterator[Emit]:
+    """An ``emit`` that tells, besides what it is told, how many of all cells of the pairs are done: stage ``cells``.
+
+    A cell that is on record is no work, and would make the rest look quicker than it is: it is left out of both.
+    """
+    total = sum(len(plan.cells(study, pair.kernel, pair.machine.id)) for pair in pairs)
+    done, lock = 0, threading.Lock()
+
+    def counting(event: Event) -> None:
+        nonlocal done, total
+        emit(event)
+        if not isinstance(event, CellFinished):
+            return
+        with lock:
+            done, total = (done, total - 1) if event.cached else (done + 1, total)
+            progress = StageProgress(stage="cells", subject=study.id, done=done, total=total)
+        emit(progress)
+
+    with stage(emit, "cells", study.id):
+        yield counting
 
 
 def not_built(study: Study, kernel: str) -> list[Cell]:

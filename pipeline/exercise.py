@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pipeline.collect import Collector, Watched
 from pipeline.errors import InfraError
-from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageStarted
+from pipeline.events import CellFinished, Emit, Finding, StageFinished, StageProgress, StageStarted, stage
 from pipeline.guest import keys, rootfs, runner, swapdisk, trace
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.ends import KernelEnd, VmEnded
@@ -103,12 +103,13 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
     QEMU that was killed (``Boot.end`` "lost"). Raises InfraError where there is
     no VM to speak of, and Stopped soon after ``stop`` is set.
     """
-    subject = f"{job.kernel}/{job.machine.id}"
+    machine = machine_of(job.machine, job.specs)
+    # Two boots of a pair may be under way, with one CPU and with more.
+    subject = f"{job.kernel}/{job.machine.id}" + (f" smp{machine.smp}" if machine.smp > 1 else "")
     boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, plugins=[p.name for p in job.plugins])
     run_keys = keys.make()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = rootfs.assemble((*job.initrd, run_keys.archive), job.workdir / "initrd")
-    machine = machine_of(job.machine, job.specs)
     collector: Collector | None = None
     fatal: GuestResult | None = None
     vm: VM | None = None
@@ -118,20 +119,18 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
             VM(machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir, plugins=job.plugins) as vm,
             _killed_by(stop, vm),
         ):
-            boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT))
+            boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT), heard=heard(emit, subject))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
             cpus = set_up(vm, job, boot)
             watched = Watched(
                 tables.Recorded(job.workdir, job.plugins), tlb.Modelled(job.workdir, job.plugins, job.system_map)
             )
             collector = Collector(job.specs, boot, vm.console, watched, cpus=cpus)
-            emit(StageStarted(stage="exercise", subject=subject))
-            fatal = _run_cells(vm, job, boot, collector, emit, until)
+            with stage(emit, "exercise", subject):
+                fatal = _run_cells(vm, job, boot, collector, emit, until, subject)
             if fatal is not None and fatal.end is not None:
                 boot.end = fatal.end.end
             else:
-                seconds = sum(cell.seconds for cell in collector.cells)
-                emit(StageFinished(stage="exercise", subject=subject, seconds=seconds))
                 (job.workdir / "trace.dat").write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
                 boot.end = vm.poweroff(Deadline(POWEROFF_LIMIT))
     except VmEnded as err:
@@ -155,7 +154,6 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
     if fatal is not None:  # now that QEMU is gone its console is whole
         cell = collector.add(fatal)
         _announce(cell, emit)
-        emit(StageFinished(stage="exercise", subject=subject, seconds=sum(c.seconds for c in collector.cells)))
         if until is not None:
             until(cell, boot)
     collector.finish(job.workdir / "trace.dat")
@@ -163,14 +161,20 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
 
 
 def _run_cells(
-    vm: VM, job: BootJob, boot: Boot, collector: Collector, emit: Emit, until: Until | None
+    vm: VM, job: BootJob, boot: Boot, collector: Collector, emit: Emit, until: Until | None, subject: str
 ) -> GuestResult | None:
     """Collects and announces each cell; the result that the VM ended in, if any, is returned instead.
 
     Raises VmEnded where it ended between two cells.
     """
     jobs = [GuestJob(spec.job, spec.argv, timeout=spec.timeout, serves=spec.serves) for spec in job.specs]
+
+    def tell() -> None:
+        done = len(collector.cells)
+        emit(StageProgress(stage="exercise", subject=subject, done=done, total=len(jobs), line=jobs[done].id))
+
     with closing(runner.run(vm, jobs)) as results:
+        tell()
         for result in results:
             if result.end is not None:
                 return result
@@ -178,7 +182,18 @@ def _run_cells(
             _announce(cell, emit)
             if until is not None and until(cell, boot):
                 break
+            if len(collector.cells) < len(jobs):
+                tell()
     return None
+
+
+def heard(emit: Emit, subject: str) -> Callable[[str], None]:
+    """Tells what the console says as the last words of a boot."""
+
+    def hear(line: str) -> None:
+        emit(StageProgress(stage="boot", subject=subject, done=0, total=0, line=line))
+
+    return hear
 
 
 @contextmanager

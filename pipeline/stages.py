@@ -97,16 +97,18 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
         keep_in(folder / "events.jsonl")
         emit(Note(text=f"run folder: {folder}"))
         kernels = {recipe.kernel.id: make(recipe, ready, options, emit) for recipe in ready.recipes}
-        boots, observed = cells.exercise_all(
-            study,
-            pairs(ready, kernels),
-            guest,
-            store=options.store,
-            workdir=folder / "boots",
-            jobs=options.jobs,
-            fresh=options.fresh,
-            emit=emit,
-        )
+        ready_pairs = pairs(ready, kernels)
+        with cells.counted(emit, study, ready_pairs) as counting:
+            boots, observed = cells.exercise_all(
+                study,
+                ready_pairs,
+                guest,
+                store=options.store,
+                workdir=folder / "boots",
+                jobs=options.jobs,
+                fresh=options.fresh,
+                emit=counting,
+            )
         for kernel, built in kernels.items():
             if isinstance(built, BuildError):
                 observed += cells.not_built(study, kernel)

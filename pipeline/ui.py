@@ -110,6 +110,7 @@ class Live:
         self.console = console
         self.now = now
         self.board = Board()
+        self.first: float | None = None
         self.lock = threading.Lock()
         # stdout is left alone: results may go to a file while progress is on the terminal.
         self.live = RichLive(
@@ -118,6 +119,7 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         with self.lock:
+            self.first = event.at if self.first is None else self.first
             self.board.take(event)
             line = permanent_line(event)
         if line and not self._shown_below(event):
@@ -149,8 +151,8 @@ class Live:
                     Text(f"{clock(now - stage.started)} {left(stage, now)}".rstrip()),
                     Text(stage.line, style="dim"),
                 )
-            counts = self.board.cell_counts()
-            return Group(grid, Text(counts)) if counts else grid
+            told = [self.board.cell_counts(), f"{clock(now - self.first)} in all" if self.first is not None else ""]
+            return Group(grid, Text("; ".join(filter(None, told))))
 
 
 class JsonLines:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cells, exercise, plan, resources
-from pipeline.events import CellFinished, StageStarted
+from pipeline.events import CellFinished, Event, Note, StageFinished, StageProgress, StageStarted
 from pipeline.exercise import BootJob, BootOutcome
 from pipeline.guest import machine
 from pipeline.observation import Boot, Cell, Need, Outcome
@@ -273,3 +273,38 @@ def test_an_error_in_one_pair_stops_the_other(run, vm, monkeypatch):
     with pytest.raises(RuntimeError, match="seeded"):
         run()
     assert stopped.is_set()
+
+
+def test_the_progress_of_all_cells_leaves_out_what_is_on_record(tmp_path):
+    study = a_study()
+    pair = cells.Pair(
+        kernel="v2",
+        machine=machine.load(resources.folder("qemu"), "max"),
+        image=tmp_path / "Image",
+        image_sha256="1" * 64,
+        build_id="12",
+        requested={},
+    )
+    events: list[Event] = []
+    specs = plan.cells(study, "v2", "max")
+    with cells.counted(events.append, study, [pair]) as emit:
+        for spec, cached in zip(specs, (True, False, True), strict=True):
+            emit(
+                CellFinished(
+                    kernel="v2",
+                    machine="max",
+                    scenario=spec.scenario,
+                    variant=spec.variant,
+                    outcome="passed",
+                    seconds=0.1,
+                    cached=cached,
+                )
+            )
+        emit(Note(text="passed on"))
+    told = [(event.done, event.total) for event in events if isinstance(event, StageProgress)]
+    assert told == [(0, 2), (1, 2), (1, 1)]
+    assert {event.stage for event in events if isinstance(event, (StageStarted, StageProgress, StageFinished))} == {
+        "cells"
+    }
+    assert events[-2] == Note(at=events[-2].at, text="passed on")
+    assert isinstance(events[-1], StageFinished)

@@ -148,6 +148,16 @@ def test_live_shows_running_stages_with_fraction_time_and_last_words() -> None:
     assert "build v2: done in 1:00" in stream.getvalue()
 
 
+def test_live_tells_the_time_of_the_whole_from_the_first_event() -> None:
+    display, _, hand = live()
+    hand[0] = START + 5
+    assert "in all" not in region(display)
+    display(Note(at=START, text="hello"))
+    display(cell(2))
+    hand[0] = START + 65
+    assert "1 cell: 1 passed; 1:05 in all" in region(display)
+
+
 def test_live_scrolls_failures_by_and_does_not_read_markup_in_them() -> None:
     display, stream, _ = live()
     display(cell(0, "failed"))

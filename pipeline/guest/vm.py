@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,10 +81,18 @@ class VM:
 
     # What the VM can do.
 
-    def wait_ready(self, deadline: Deadline) -> float:
-        """Wait for the guest's marker, then log in; returns seconds since QEMU was started. Raises VmEnded."""
+    def wait_ready(self, deadline: Deadline, *, heard: Callable[[str], None] = lambda line: None) -> float:
+        """Wait for the guest's marker, then log in; returns seconds since QEMU was started. Raises VmEnded.
+
+        ``heard`` is told each line of the console meanwhile.
+        """
+
+        def wanted(line: str) -> bool:
+            heard(line)
+            return console.READY in line or _is_panic(line)
+
         with self.doing("booting"):
-            at = self.console.wait(lambda line: console.READY in line or _is_panic(line), deadline)
+            at = self.console.wait(wanted, deadline)
             if at is None or _is_panic(self.console.lines[at]):
                 raise self.failure()
         with self.doing("waiting for ssh"):

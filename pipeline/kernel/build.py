@@ -288,10 +288,11 @@ def _make(job: _Job, slot: worktree.Slot, request: str) -> tuple[str, list[str]]
         slot.log.write_bytes(b"")
         config = _configure(job, slot)
         dot_config = slot.objects / ".config"
-        if not dot_config.exists() or dot_config.read_text(encoding="utf-8") != config:
+        before = dot_config.read_text(encoding="utf-8") if dot_config.exists() else ""
+        if before != config:
             write_atomic(dot_config, config)
         command = job.make(slot, f"-j{len(os.sched_getaffinity(0)) + 1}", "-Otarget", "Image")
-        _make_image(job, slot, command, hashlib.sha256(config.encode()).hexdigest())
+        _make_image(job, slot, command, before=before, config=config)
     worktree.succeeded(slot, request=request)
     return config, command
 
@@ -361,22 +362,22 @@ def _configure(job: _Job, slot: worktree.Slot) -> str:
     return config
 
 
-def _make_image(job: _Job, slot: worktree.Slot, command: list[str], config: str) -> None:
+def _make_image(job: _Job, slot: worktree.Slot, command: list[str], *, before: str, config: str) -> None:
+    """Run make. ``before``: the .config that the objects were built with, "" for none."""
     counts_path = slot.path.parent / "steps.json"
     try:
         counts = json.loads(counts_path.read_text())
     except (FileNotFoundError, ValueError):
         counts = {}
-    if not slot.cold:
-        total, note = worktree.affected(slot) + _RELINK_STEPS, ""
-    elif config in counts:
-        total, note = counts[config], ""
-    else:
-        options = len(kconfig.values((slot.objects / ".config").read_text()))
-        total, note = int(options * _STEPS_PER_OPTION), " (of an estimated total)"
+    key = hashlib.sha256(config.encode()).hexdigest()
+    whole = counts.get(key, int(len(kconfig.values(config)) * _STEPS_PER_OPTION))
+    total = whole if slot.cold else min(_steps_of_change(slot, before, config), whole)
 
     def step(done: int, line: str) -> None:
-        job.emit(StageProgress(stage="build", subject=job.kernel, done=done, total=max(done, total), line=line + note))
+        # More than was expected, as where an option changes the compiler's flags: then at most as for a whole build.
+        likely = next((each for each in (total, whole) if done <= each), 0)
+        estimated = " (of an estimated total)" if likely == whole and key not in counts else ""
+        job.emit(StageProgress(stage="build", subject=job.kernel, done=done, total=likely, line=line + estimated))
 
     reader = buildlog.Reader(buildlog.load_warnings(slot.warnings), step)
     env = job.env | ({"CCACHE_DISABLE": "1"} if slot.shadowing else {})
@@ -385,7 +386,15 @@ def _make_image(job: _Job, slot: worktree.Slot, command: list[str], config: str)
     finally:
         write_atomic(slot.warnings, json.dumps(reader.settled(slot.objects), indent=1))
     if slot.cold:
-        write_atomic(counts_path, json.dumps(counts | {config: reader.steps}))
+        write_atomic(counts_path, json.dumps(counts | {key: reader.steps}))
+
+
+def _steps_of_change(slot: worktree.Slot, before: str, config: str) -> int:
+    """Steps that follow changed files and options: objects that depend on them, those of new options, the link."""
+    old, new = kconfig.values(before), kconfig.values(config)
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    objects = worktree.affected(slot, (name.removeprefix("CONFIG_") for name in changed))
+    return objects + int(len(new.keys() - old.keys()) * _STEPS_PER_OPTION) + _RELINK_STEPS
 
 
 def _run_make(

@@ -122,7 +122,7 @@ def _unpack(spec: str, plan: _Plan, home: Path, emit: Emit) -> None:
         nonlocal shown
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()
-            emit(StageProgress(stage="source", subject=spec, done=done, total=total, line=f"{done >> 20} MiB"))
+            emit(StageProgress(stage="source", subject=spec, done=done >> 20, total=total >> 20, line="MiB"))
 
     temp = home.with_name(f".unpacking-{home.name}")
     for left in (temp, home):  # of a killed process; this one holds the lock

@@ -20,6 +20,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ OBJECTS = "o"
 #: State of a file that is as in the source, and of one that a killed process may or may not have replaced.
 _PRISTINE = "pristine"
 _UNKNOWN = "?"
+#: An option that a record of kbuild names.
+_OPTION = re.compile(rb"include/config/(\w+)")
 
 #: Per file: digest of mode and content, None for a deleted one; files as in the source are left out.
 State = Mapping[str, str | None]
@@ -205,17 +208,21 @@ def stamp(slot: Slot) -> int:
     return (_kept(slot) / "of.json").stat().st_mtime_ns
 
 
-def affected(slot: Slot) -> int:
-    """Objects that depend on the files just changed, by kbuild's own records (``.<object>.cmd``)."""
-    if not slot.changed:
-        return 0
+def affected(slot: Slot, options: Iterable[str] = ()) -> int:
+    """Objects that depend on the files just changed or on config options, by kbuild's own records (``.<object>.cmd``).
+
+    ``options`` without CONFIG_. Their records are those of scripts/basic/fixdep.c, ``include/config/NAME``.
+    """
     marks = [f"../{name}".encode() for name in slot.changed]
+    wanted = {name.encode() for name in options}
+    if not marks and not wanted:
+        return 0
     count = 0
     for here, _, names in os.walk(slot.objects):
         for name in names:
             if name.startswith(".") and name.endswith(".o.cmd"):
                 data = Path(here, name).read_bytes()
-                count += any(mark in data for mark in marks)
+                count += any(mark in data for mark in marks) or not wanted.isdisjoint(_OPTION.findall(data))
     return count
 
 
