@@ -20,7 +20,7 @@ from pipeline.locate import STUDY
 from pipeline.stages import as_seen
 
 #: Tables that speak of the kernels of the study they were written for.
-_OF_KERNELS = ("cost", "published", "bound")
+_OF_KERNELS = ("published", "bound")
 _HEADER = re.compile(r"^\s*\[\[?\s*([\w.-]+)")
 
 _NOTE = """\
@@ -162,12 +162,12 @@ def _with_series(text: str, name: str, file: Path, found: Series) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """The text cut before each table's header: name of the table ("" for the top) and its lines."""
+    """The text cut before each table's header: name of the outermost table ("" for the top), its lines."""
     table, lines, inside = "", [], ""
     for line in text.splitlines(keepends=True):
         if not inside and (header := _HEADER.match(line)):
             yield table, "".join(lines)
-            table, lines = header[1], []
+            table, lines = header[1].partition(".")[0], []
         lines.append(line)
         for quotes in ('"""', "'''"):
             if inside in ("", quotes) and line.count(quotes) % 2:

@@ -60,6 +60,9 @@ def test_a_series_is_the_candidate_over_the_tree_as_it_is(tmp_path, shipped):
     assert ours.source == theirs.source
     assert ours.scenario == theirs.scenario
     assert ours.invariant == theirs.invariant
+    assert ours.cost == theirs.cost
+    assert theirs.bound, "what is said of the kernels of another study is left out"
+    assert ours.bound == ours.published == ()
     assert sorted(path.name for path in made.parent.iterdir()) == ["V1 final.mbox", "study.toml"]
 
 

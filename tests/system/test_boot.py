@@ -13,7 +13,20 @@ def test_a_command_has_the_tests_the_probes_and_tracing_and_its_exit_code_comes_
         "lazyfree -r lazyfree.64k.full_cover | grep -c '^# kpv'; cat /sys/kernel/tracing/tracing_on; "
         "grep -q folio_mark_lazyfree /sys/kernel/tracing/kprobe_events && wc -c; exit 7"
     )
-    command = [sys.executable, "-m", "pipeline", "boot", "madvise-free-mthp", "-k", "merged", "-m", "max", "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "boot",
+        "madvise-free-mthp",
+        "-k",
+        "merged",
+        "-m",
+        "max",
+        "-q",
+        "--cpus",
+        "1",
+    ]
     done = subprocess.run(
         [*command, "--keep", str(tmp_path / "kept"), "--", asked], input=b"12345", capture_output=True, timeout=120
     )
