@@ -5,20 +5,30 @@
 
 STUDY ?= patches/madvise-free-mthp/study.toml
 ARGS ?=
-RUN ?=
 PYTEST_ARGS ?=
+RUN ?= last
+OLD ?= last~1
+NEW ?= last
+KIND ?=
+NAME ?=
+WORD ?=
 
 PYTHON := .venv/bin/python
 KPV := .venv/bin/kpv
 # Two processes: one takes the system tests, most of whose time the other has a CPU to itself (tests/conftest.py).
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
+# kpv with what stands behind: make kpv's exit code the last line, see above.
+define kpv
+@$(KPV) $(1) $(ARGS) || $(call tell_exit_code,kpv)
+endef
 # Which exit code it was, then the same code to make. $(1) is the name of the program.
 define tell_exit_code
 { code=$$?; echo "$(1) exit code: $$code" >&2; exit $$code; }
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup validate test unit system browser setup-tests pictures lint lock doctor reference clean
+.PHONY: help setup validate test unit system browser setup-tests pictures lint lock doctor reference clean \
+	init build boot run judge report compare list show explain history clean-cache
 
 help: ## this list
 	@echo "usage: make <target> [VARIABLE=value]"
@@ -29,6 +39,10 @@ help: ## this list
 	@echo "  make validate                            the shipped study: MADV_FREE on mTHP and cont-PTE"
 	@echo "  make validate STUDY=patches/my-series/study.toml"
 	@echo "  make validate ARGS=--explain             say why each thing was made again"
+	@echo "  make init DIR=my-series SERIES=v1.mbox   a study to start from"
+	@echo "  make run SCENARIO=full_cover.64k ARGS='-k merged -m max'"
+	@echo "  make boot ARGS='-k v2 -m max'            a shell in the kernel"
+	@echo "  make compare OLD=last~1 NEW=last"
 	@echo "  make unit PYTEST_ARGS='-k doctor -x'"
 	@echo "  make setup V=1                           show what apt-get and pip say"
 
@@ -36,7 +50,43 @@ setup: ## system packages and .venv; does nothing when all is there
 	@V='$(V)' sh setup/bootstrap.sh
 
 validate: setup ## run a study: STUDY=path ARGS='options of kpv validate'
-	@$(KPV) validate '$(STUDY)' $(ARGS) || $(call tell_exit_code,kpv)
+	$(call kpv,validate '$(STUDY)')
+
+init: setup ## a study to start from: DIR=folder SERIES=mbox
+	$(call kpv,init $(if $(DIR),'$(DIR)') $(if $(SERIES),--series '$(SERIES)'))
+
+build: setup ## build a study's kernels: STUDY=path
+	$(call kpv,build '$(STUDY)')
+
+boot: setup ## a shell in a kernel of a study: STUDY=path ARGS='-k v2 -m max -- command'
+	$(call kpv,boot '$(STUDY)')
+
+run: setup ## some scenarios of a study, shown in the terminal: SCENARIO=pattern STUDY=path
+	$(call kpv,run '$(SCENARIO)' '$(STUDY)')
+
+judge: setup ## judge a run anew: RUN=last
+	$(call kpv,judge '$(RUN)')
+
+report: setup ## report a run again: RUN=last ARGS='--format text'
+	$(call kpv,report '$(RUN)')
+
+compare: setup ## what changed between two runs: OLD=last~1 NEW=last
+	$(call kpv,compare '$(OLD)' '$(NEW)')
+
+list: setup ## what there is: KIND=studies, kernels, machines, scenarios, claims, invariants or runs
+	$(call kpv,list '$(KIND)')
+
+show: setup ## one thing whole: KIND=scenario NAME=full_cover
+	$(call kpv,show '$(KIND)' $(if $(NAME),'$(NAME)'))
+
+explain: setup ## what a word of a report means: WORD=INCONCLUSIVE
+	$(call kpv,explain $(if $(WORD),'$(WORD)'))
+
+history: setup ## verdicts over the runs of this machine: ARGS='--plot history.html'
+	$(call kpv,history)
+
+clean-cache: setup ## what the cache has not used for a while: ARGS='--max-size 4 --really'
+	$(call kpv,clean)
 
 setup-tests: ## what set-up does, and what only the tests need: a browser
 	@V='$(V)' sh setup/bootstrap.sh --tests
@@ -62,7 +112,7 @@ lint: setup ## ruff, and shellcheck where it is installed
 	else echo "lint: shellcheck is not installed: shell scripts not looked at" >&2; fi
 
 doctor: setup ## what this machine has and lacks
-	@$(KPV) doctor $(ARGS) || $(call tell_exit_code,kpv)
+	$(call kpv,doctor)
 
 lock: setup ## pin requirements.lock anew from pyproject.toml
 	@sh setup/lock.sh

@@ -1,11 +1,19 @@
-"""What the cache holds that nobody used for a while."""
+"""What kpv keeps that nobody used for a while: by age, by size, or by both; and what may be removed."""
 
+import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.kernel import worktree
+from pipeline.kernel import source, worktree
 from pipeline.store import Store, disk_usage
+
+#: Any of these says that a folder is that of a finished run or campaign.
+FINISHED = ("run.json", "campaign.json", "mutants.json", "repeat.json")
+#: Days after which a run that wrote nothing more counts as one that was interrupted.
+INTERRUPTED = 1.0
+_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -17,21 +25,89 @@ class Old:
     days: float
 
 
-def clean(cache: Path, *, older_than: float, work: bool, really: bool) -> list[Old]:
-    """What was not used for ``older_than`` days, removed if ``really``; artifacts, and with ``work`` build trees.
+@dataclass(frozen=True)
+class Cleaned:
+    """``gone``: what was removed, or would be. ``left``: bytes of what is looked at here and stays."""
 
-    A build tree that another process holds is left alone.
+    gone: tuple[Old, ...]
+    left: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.bytes for entry in self.gone)
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """``remove`` says whether it did: what another process holds is left alone."""
+
+    old: Old
+    remove: Callable[[], bool]
+
+
+def clean(
+    cache: Path,
+    *,
+    older_than: float | None,
+    max_bytes: int | None = None,
+    work: bool = False,
+    runs: Path | None = None,
+    really: bool = False,
+) -> Cleaned:
+    """Remove, if ``really``, what was not used for ``older_than`` days, and then what was not used for longest
+    until all that is left is no more than ``max_bytes``; None for no such limit.
+
+    Artifacts of the store; with ``work`` build trees and unpacked sources that no build tree uses; with ``runs`` the
+    run folders in that folder. What another process holds stays, and so does a run that is under way.
     """
     now = time.time()
+    found = [*_artifacts(cache, now)]
+    if work:
+        found += [*_build_trees(cache, now), *_sources(cache, now)]
+    if runs is not None:
+        found += _runs(runs, now)
+    found.sort(key=lambda thing: -thing.old.days)
+    left = sum(thing.old.bytes for thing in found)
+    gone = []
+    for thing in found:
+        too_old = older_than is not None and thing.old.days >= older_than
+        too_much = max_bytes is not None and left > max_bytes
+        if (too_old or too_much) and (not really or thing.remove()):
+            gone.append(thing.old)
+            left -= thing.old.bytes
+    return Cleaned(tuple(gone), left)
+
+
+def _artifacts(cache: Path, now: float) -> Iterator[_Thing]:
     store = Store(cache / "store")
-    found = []
     for entry in store.entries():
-        days = (now - entry.used) / 86400
-        if days >= older_than and (not really or store.remove(entry.key)):
-            found.append(Old(f"{entry.kind} {entry.key[:12]}", entry.bytes, days))
-    for slot in worktree.slots(cache) if work else []:
-        days = (now - slot.stat().st_mtime) / 86400
-        size = disk_usage(slot)
-        if days >= older_than and (not really or worktree.remove(slot)):
-            found.append(Old(f"build tree {slot.name}", size, days))
-    return found
+        old = Old(f"{entry.kind} {entry.key[:12]}", entry.bytes, (now - entry.used) / _DAY)
+        yield _Thing(old, lambda key=entry.key: store.remove(key))
+
+
+def _build_trees(cache: Path, now: float) -> Iterator[_Thing]:
+    for slot in worktree.slots(cache):
+        days = (now - (slot / "lock").stat().st_mtime) / _DAY
+        yield _Thing(Old(f"build tree {slot.name}", disk_usage(slot), days), lambda slot=slot: worktree.remove(slot))
+
+
+def _sources(cache: Path, now: float) -> Iterator[_Thing]:
+    """Each is as old as its youngest build tree; one that still has build trees when its turn comes stays."""
+    for tree, used in source.unpacked(cache):
+        old = Old(f"source {tree.name}", disk_usage(tree), (now - used) / _DAY)
+        yield _Thing(old, lambda tree=tree: source.remove(cache, tree.name))
+
+
+def _runs(root: Path, now: float) -> Iterable[_Thing]:
+    for events in sorted(root.glob("*/events.jsonl")):
+        folder = events.parent
+        finished = any((folder / name).is_file() for name in FINISHED)
+        days = (now - max(path.stat().st_mtime for path in (folder, events))) / _DAY
+        if finished or days >= INTERRUPTED:
+            what = f"run {folder.name}" if finished else f"interrupted run {folder.name}"
+            yield _Thing(Old(what, disk_usage(folder), days), lambda folder=folder: _remove(folder))
+
+
+def _remove(folder: Path) -> bool:
+    shutil.rmtree(folder)
+    return True

@@ -533,6 +533,33 @@ def test_make_validate_hands_on_study_and_arguments_and_tells_the_exit_code(tree
     assert "kpv exit code: 4" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (("init", "DIR=my series", "SERIES=v1.mbox"), "<init> <my series> <--series> <v1.mbox>"),
+        (("init",), "<init>"),
+        (("build",), "<build> <patches/madvise-free-mthp/study.toml>"),
+        (("boot", "STUDY=s", "ARGS=-k v2 -- uname -r"), "<boot> <s> <-k> <v2> <--> <uname> <-r>"),
+        (("run", "SCENARIO=partial_*", "STUDY=s"), "<run> <partial_*> <s>"),
+        (("judge",), "<judge> <last>"),
+        (("report", "RUN=20260101", "ARGS=--format text"), "<report> <20260101> <--format> <text>"),
+        (("compare",), "<compare> <last~1> <last>"),
+        (("compare", "OLD=a", "NEW=b"), "<compare> <a> <b>"),
+        (("list", "KIND=runs"), "<list> <runs>"),
+        (("show", "KIND=run"), "<show> <run>"),
+        (("show", "KIND=scenario", "NAME=full_cover"), "<show> <scenario> <full_cover>"),
+        (("explain", "WORD=exit 3"), "<explain> <exit 3>"),
+        (("history", "ARGS=--all"), "<history> <--all>"),
+        (("clean-cache", "ARGS=--max-size 4"), "<clean> <--max-size> <4>"),
+    ],
+)
+def test_make_has_a_target_for_each_command(tree: Path, words: tuple[str, ...], called: str) -> None:
+    program(tree, "kpv", """printf '<%s> ' "$@"; echo; exit 3""")
+    done = run(tree, "make", *words)
+    assert done.stdout.strip() == called
+    assert "kpv exit code: 3" in done.stderr
+
+
 @pytest.mark.parametrize("code", [0, 1, 5])
 def test_ci_ends_with_pytests_own_line_and_exit_code(tree: Path, code: int) -> None:
     closing = "=================== 1 failed, 7 passed in 0.12s (0:00:00) ==================="

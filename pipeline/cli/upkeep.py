@@ -1,5 +1,6 @@
 """Commands about this machine: what it lacks, and what may go."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,17 +19,46 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(doctor_room.exit_code(findings))
 
 
-@app.command(epilog="Examples:  kpv clean   |   kpv clean --older-than 7 --really")
+@app.command(
+    epilog="Examples:  kpv clean   |   kpv clean --older-than 7 --work --really   |   kpv clean --max-size 4   |   "
+    "kpv clean --older-than 90 --runs runs --really"
+)
 def clean(
-    older_than: Annotated[float, typer.Option(min=0, help="Days since the last use.")] = 30.0,
-    kernels: Annotated[bool, typer.Option("--work", help="Also the trees that kernels are built in.")] = False,
+    older_than: Annotated[
+        float | None,
+        typer.Option(min=0, help="What was not used for so many days goes; 30 unless --max-size is given."),
+    ] = None,
+    max_size: Annotated[
+        float | None,
+        typer.Option(min=0, help="GiB that may stay: what was not used for longest goes, until the rest fits."),
+    ] = None,
+    work: Annotated[
+        bool, typer.Option("--work", help="Also the trees that kernels are built in, and sources without such a tree.")
+    ] = False,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Also the run folders in this folder.", show_default=False)
+    ] = None,
     really: Annotated[bool, typer.Option("--really", help="Remove; without it only say what would go.")] = False,
 ) -> None:
-    """Remove what the cache has not used for a while. A dry run unless told --really."""
-    removed = housekeeping.clean(cache_folder(), older_than=older_than, work=kernels, really=really)
+    """Remove what was not used for a while, by age and by size. A dry run unless told --really.
+
+    Results and kernels of the cache; with --work and --runs what these name as well. What another kpv is using
+    stays. A run that goes stays in the history, without its folder.
+    """
+    if older_than is None and max_size is None:
+        older_than = 30.0
+    found = housekeeping.clean(
+        cache_folder(),
+        older_than=older_than,
+        max_bytes=None if max_size is None else int(max_size * 2**30),
+        work=work,
+        runs=runs,
+        really=really,
+    )
     ui.table(
         "removed" if really else "would be removed (dry run; --really removes)",
         ["what", "MiB", "last used"],
-        [[entry.what, f"{entry.bytes / 2**20:.1f}", f"{entry.days:.1f} days ago"] for entry in removed],
+        [[entry.what, f"{entry.bytes / 2**20:.1f}", f"{entry.days:.1f} days ago"] for entry in found.gone],
     )
-    print(f"{sum(entry.bytes for entry in removed) / 2**20:.0f} MiB in {cache_folder()}")
+    done = "removed" if really else "to remove"
+    print(f"{found.bytes / 2**20:.0f} MiB {done}, {found.left / 2**20:.0f} MiB stay; {cache_folder()}")

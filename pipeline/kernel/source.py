@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipeline.errors import InfraError, UserError
 from pipeline.events import Emit, StageFinished, StageProgress, StageStarted
@@ -93,6 +93,31 @@ def resolve(spec: str, *, cache: Path, folder: Path, emit: Emit) -> SourceTree:
                     _unpack(spec, plan, home, emit)
     path = home / "tree"
     return dataclasses.replace(tree, path=path, version=version_of(path, spec))
+
+
+def unpacked(cache: Path) -> list[tuple[Path, float]]:
+    """The folders of unpacked sources, and when each was last used, seconds since the epoch, for ``kpv clean``."""
+    found = []
+    for facts in sorted((cache / "sources").glob("*/source.json")):
+        home = facts.parent
+        slots = [lock.stat().st_mtime for lock in (cache / "work" / home.name).glob("*/lock")]
+        found.append((home, max([facts.stat().st_mtime, *slots])))
+    return found
+
+
+def remove(cache: Path, source_id: str) -> bool:
+    """Remove an unpacked source; False, and nothing is removed, where there is a build tree of it or it is in the
+    making. One that is about to be used is unpacked again."""
+    home = cache / "sources" / source_id
+    if any((cache / "work" / source_id).glob("*/tree")):
+        return False
+    try:
+        with FileLock(home.parent / f"{source_id}.lock", timeout=0):
+            (home / "source.json").unlink(missing_ok=True)  # first: what is left no longer counts as a tree
+            shutil.rmtree(home)
+    except Timeout:
+        return False
+    return True
 
 
 def version_of(tree: Path, spec: str = "") -> str:
