@@ -103,12 +103,16 @@ def discard(event: Event) -> None:
 
 @contextmanager
 def stage(emit: Emit, name: str, subject: str) -> Iterator[None]:
-    """A stage without progress of its own: told when it starts and however it ends."""
+    """A stage without progress of its own: told when it starts, and when it ends; one that Ctrl-C ends does not."""
     began = time.monotonic()
+
+    def end(*, ok: bool) -> None:
+        emit(StageFinished(stage=name, subject=subject, seconds=time.monotonic() - began, ok=ok))
+
     emit(StageStarted(stage=name, subject=subject))
-    ok = False
     try:
         yield
-        ok = True
-    finally:
-        emit(StageFinished(stage=name, subject=subject, seconds=time.monotonic() - began, ok=ok))
+    except Exception:
+        end(ok=False)
+        raise
+    end(ok=True)

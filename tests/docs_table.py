@@ -56,6 +56,9 @@ TABLE = {
         "kpv cost --help", "not there yet", exits=2
     ),
     "kpv judge runs/20250101-120000-madvise-free-mthp-cost": Instead("kpv judge --help", "the run is the reader's"),
+    "kpv boot -k merged -m max -- lazyfree -r lazyfree.64k.full_cover": Instead(
+        "kpv boot --help", "a command in a guest is run by tests/system/test_boot.py", prints="[-- COMMAND...]"
+    ),
     "make KSRC=/path/to/kernel/source O=/path/to/output": Instead(
         'make -C guest-tests KSRC="$KPV_TEST_TREE" O="$HOME/out" "$HOME/out/lazyfree"',
         "the paths are the reader's; one program of them all",

@@ -192,4 +192,17 @@ def test_the_shell_completes_names(kpv, monkeypatch, typed, offered):
     monkeypatch.setenv("_KPV_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
-    assert kpv()[1].split() == offered
+    found = kpv()[1].split()
+    assert set(offered) <= set(found)
+    assert bool(found) is bool(offered)
+    assert all(name.startswith(words[-1]) for name in found)
+
+
+def test_an_interrupt_is_told_and_has_its_exit_code(kpv, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.stages.rejudge", interrupted)
+    code, _, err = kpv("judge", "last")
+    assert code == Exit.INTERRUPTED
+    assert err == "kpv: interrupted; what was finished is kept\n"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipeline import plan
+from pipeline import locate, plan, study
 from pipeline.errors import UserError
+from pipeline.run import StudyFact
 from pipeline.store import key_of
 from pipeline.study import Study
 from tests.judge.builders import a_claim, a_scenario, a_study
@@ -166,3 +167,16 @@ def test_narrowing_drops_what_no_machine_that_is_left_could_decide():
 def test_a_machine_that_selects_nothing_here_is_refused_with_what_there_is():
     with pytest.raises(UserError, match=r"no scenario matches full\.128k"):
         plan.narrow(a_study(**SELECTING), machines=("watched",), scenarios=("full.128k",))
+
+
+@pytest.mark.parametrize("kernels", [("merged",), ("v2",), ("baseline",)])
+def test_a_study_of_fewer_kernels_is_still_a_sound_study(kernels):
+    """run.json holds the study, and is read as one again: nothing in it may speak of a kernel that is left out."""
+    whole = study.load(locate.shipped()["madvise-free-mthp"])
+    assert whole.bound
+    for made in (plan.narrow(whole, kernels=kernels), plan.narrow(whole, kernels=kernels, machines=("max",))):
+        assert Study.model_validate_json(made.model_dump_json(by_alias=True)).kernel == made.kernel
+        assert StudyFact(file="x", sha256="0" * 64, content=made).content == made
+    alone = plan.only(whole, kernels=kernels)
+    assert [bound.id for bound in alone.bound] == [b.id for b in whole.bound if b.applies_to(kernels[0])]
+    assert {name for bound in alone.bound for name in bound.failing} <= set(kernels)

@@ -9,7 +9,17 @@ from rich.console import Console
 
 from pipeline import doctor, ui
 from pipeline.errors import InfraError, UserError
-from pipeline.events import CellFinished, Event, Finding, Note, StageFinished, StageProgress, StageStarted, discard
+from pipeline.events import (
+    CellFinished,
+    Event,
+    Finding,
+    Note,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    discard,
+    stage,
+)
 from pipeline.progress import Board, Stage, bounded, clock, one_line
 
 START = 1_000_000.0
@@ -257,3 +267,17 @@ def test_the_doctors_report_tells_the_fix_and_the_one_command(monkeypatch: pytes
     stream = io.StringIO()
     ui.doctor_report([fine, missing], json=True, stream=stream)
     assert json.loads(stream.getvalue())["ok"] is False
+
+
+def test_a_stage_that_ctrl_c_ends_is_not_told_as_failed() -> None:
+    told: list[Event] = []
+    with pytest.raises(KeyboardInterrupt), stage(told.append, "build", "v2"):
+        raise KeyboardInterrupt
+    with pytest.raises(UserError), stage(told.append, "build", "v3"):
+        raise UserError("no")
+    assert [(type(event), event.subject) for event in told] == [
+        (StageStarted, "v2"),
+        (StageStarted, "v3"),
+        (StageFinished, "v3"),
+    ]
+    assert told[-1].ok is False

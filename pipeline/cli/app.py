@@ -1,5 +1,6 @@
 """The ``kpv`` program itself: what its commands register with, and how it ends."""
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -27,7 +28,8 @@ class _App(typer.Typer):
         def command(function: _F) -> _F:
             paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
             function.__doc__ = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
-            return register(function)
+            register(_interruptible(function))
+            return function
 
         return command
 
@@ -59,6 +61,17 @@ def main() -> None:
     except KpvError as err:
         ui.error(err)
         sys.exit(err.exit_code)
-    except KeyboardInterrupt:
-        print("kpv: interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(Exit.INTERRUPTED)
+
+
+def _interruptible(function: _F) -> _F:
+    """Typer ends a program that is interrupted without a word."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except KeyboardInterrupt:
+            ui.warn("interrupted; what was finished is kept")
+            sys.exit(Exit.INTERRUPTED)
+
+    return command  # type: ignore[return-value]
