@@ -311,9 +311,8 @@ def test_each_mutant_compiles_what_it_changes_and_nothing_of_the_one_before(slow
     compiled = [line.removeprefix("../") for line in lab.bench.log.read_text().splitlines()]
     assert compiled.count("mm/util.c") == 3, "the kernel under test, a, and c"
     assert compiled.count("mm/madvise.c") == 3, "the kernel under test, a, and b"
-    found = {
-        each.what.split(" ")[0] for each in housekeeping.clean(lab.bench.cache, older_than=0, work=True, really=True)
-    }
+    cleaned = housekeeping.clean(lab.bench.cache, older_than=0, work=True, really=True)
+    found = {each.what.split(" ")[0] for each in cleaned.gone}
     assert {"mutant", "kernel", "cell", "build"} <= found
     assert not any(each.cached for each in lab.run().results)
 
