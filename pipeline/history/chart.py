@@ -12,7 +12,9 @@ from pipeline.history.timeline import Line, runs_of
 from pipeline.judge.model import Verdict
 from pipeline.report.words import MARK
 
-_STEP, _BOX, _LABEL, _TOP = 20, 18, 330, 76
+_STEP, _BOX, _TOP = 20, 18, 76
+#: Of a name: characters that are shown, and pixels of one at most.
+_NAME, _CHARACTER = 44, 7.5
 #: Fill and ink; each pair has a contrast of at least 7 to 1, on light and dark pages alike.
 _COLOURS = {
     Verdict.PASS: ("#b8e6c1", "#0b3d17"),
@@ -63,8 +65,10 @@ th,td{{border-bottom:1px solid #8888;padding:.25rem .75rem .25rem 0;text-align:l
 def svg(lines: Sequence[Line], *, title: str = "Verdicts over runs") -> str:
     """The chart as one SVG document."""
     runs = runs_of(lines)
-    at = {run.key: _LABEL + _STEP * index for index, run in enumerate(runs)}
-    width, height = _LABEL + _STEP * len(runs) + 60, _TOP + _STEP * len(lines) + 10
+    names = [_cut(line.of or line.kernel) for line in lines]
+    label = 24 + round(_CHARACTER * max(map(len, names), default=0))
+    at = {run.key: label + _STEP * index for index, run in enumerate(runs)}
+    width, height = label + _STEP * len(runs) + 60, _TOP + _STEP * len(lines) + 10
     inks = "".join(f".{verdict}{{fill:{ink}}}" for verdict, (_, ink) in _COLOURS.items())
     parts = [
         Markup('<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}"'
@@ -80,10 +84,9 @@ def svg(lines: Sequence[Line], *, title: str = "Verdicts over runs") -> str:
     ]
     for row, line in enumerate(lines):
         top = _TOP + _STEP * row
-        name = line.of or line.kernel
         parts.append(
             Markup('<text x="{}" y="{}"{}>{}</text>').format(
-                12 if line.of else 0, top + 13, Markup("") if line.of else Markup(' class="kernel"'), _cut(name)
+                12 if line.of else 0, top + 13, Markup("") if line.of else Markup(' class="kernel"'), names[row]
             )
         )
         for point in line.points:
@@ -128,4 +131,4 @@ def summary(lines: Sequence[Line]) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= 44 else f"{name[:43]}…"
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
