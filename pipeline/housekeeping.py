@@ -10,7 +10,7 @@ from pipeline.kernel import source, worktree
 from pipeline.store import Store, disk_usage
 
 #: Any of these says that a folder is that of a finished run or campaign.
-FINISHED = ("run.json", "campaign.json", "mutants.json", "repeat.json")
+FINISHED = ("run.json", "campaign.json", "mutants.json", "repeat.json", "cost.json")
 #: Days after which a run that wrote nothing more counts as one that was interrupted.
 INTERRUPTED = 1.0
 _DAY = 86400

@@ -131,7 +131,10 @@ def heed_ctrl_c() -> None:
 def test_ctrl_c_leaves_no_process_behind_and_keeps_the_artifacts(tmp_path: Path, merged, booted_image):
     runs = tmp_path / "runs"
     command = [sys.executable, "-m", "pipeline", "validate", str(SHIPPED), "--runs", str(runs), "--fresh", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0, preexec_fn=heed_ctrl_c)
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=said, text=True, process_group=0, preexec_fn=heed_ctrl_c
+        )
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -144,6 +147,7 @@ def test_ctrl_c_leaves_no_process_behind_and_keeps_the_artifacts(tmp_path: Path,
         assert process.wait(timeout=30) == Exit.INTERRUPTED
     finally:
         process.kill()
+    assert (tmp_path / "said").read_text() == "kpv: interrupted; what was finished is kept\n"
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
     (folder,) = runs.iterdir()

@@ -11,7 +11,7 @@ import pytest
 from pipeline import plan, stages
 from pipeline import run as runs
 from pipeline.errors import Exit
-from pipeline.events import CellFinished, StageFinished, StageStarted, discard
+from pipeline.events import CellFinished, StageFinished, StageProgress, StageStarted, discard
 from pipeline.judge.model import Verdict
 from pipeline.observation import Outcome
 from pipeline.stages import Result
@@ -144,6 +144,11 @@ def test_one_changed_line_runs_only_that_kernel_again(whole: Result, bench: Benc
     patch.write_text(changed)
     study = plan.narrow(load(folder), machines=("max",), scenarios=("full_cover*",))
     result = bench.validate(study, fresh=False)
+    progress = {name: [e for e in bench.of(StageProgress) if e.stage == name] for name in ("cells", "exercise", "boot")}
+    assert progress["cells"][-1].done == progress["cells"][-1].total > 0, "what is on record is no work"
+    assert {(e.done, bool(e.line)) for e in progress["exercise"] if e.done == 0} == {(0, True)}
+    assert all(e.done < e.total for e in progress["exercise"]), "the line names what runs"
+    assert any("kpv: ready" in e.line for e in progress["boot"])
     ran = {event.kernel for event in bench.of(CellFinished) if not event.cached}
     built = {event.subject for event in bench.of(StageFinished) if event.stage == "build" and not event.cached}
     assert ran <= {"v2"}
