@@ -174,10 +174,9 @@ def counted(emit: Emit, study: Study, pairs: Collection[Pair]) -> Iterator[Emit]
         emit(event)
         if not isinstance(event, CellFinished):
             return
-        with lock:
+        with lock:  # also while it is told, so that counts come in their order
             done, total = (done, total - 1) if event.cached else (done + 1, total)
-            progress = StageProgress(stage="cells", subject=study.id, done=done, total=total)
-        emit(progress)
+            emit(StageProgress(stage="cells", subject=study.id, done=done, total=total))
 
     with stage(emit, "cells", study.id):
         yield counting
