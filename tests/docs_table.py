@@ -56,6 +56,9 @@ TABLE = {
         "kpv cost --help", "not there yet", exits=2
     ),
     "kpv judge runs/20250101-120000-madvise-free-mthp-cost": Instead("kpv judge --help", "the run is the reader's"),
+    ".venv/bin/kpv validate my-series": Instead(
+        f".venv/bin/kpv validate my-series {NARROW}", "all of it takes a minute and a half; the same scenarios as ever"
+    ),
     "kpv boot -k merged -m max -- lazyfree -r lazyfree.64k.full_cover": Instead(
         "kpv boot --help", "a command in a guest is run by tests/system/test_boot.py", prints="[-- COMMAND...]"
     ),
