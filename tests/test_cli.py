@@ -161,7 +161,10 @@ def test_clean_is_a_dry_run_unless_told(study, kpv, capsys):
     store = study.parent / "cache" / "store" / "kernel"
     assert len(list(store.iterdir())) == 2
     assert kpv("clean", "--older-than", "0")[0] == Exit.PASS
+    assert kpv("clean", "--max-size", "0", "--work", "--runs", "runs")[0] == Exit.PASS
     assert len(list(store.iterdir())) == 2
+    assert kpv("clean", "--max-size", "1", "--really")[0] == Exit.PASS
+    assert len(list(store.iterdir())) == 2, "what was used today stays while it fits"
     assert kpv("clean", "--older-than", "0", "--work", "--really")[0] == Exit.PASS
     assert list(store.iterdir()) == []
     assert not list((study.parent / "cache" / "work").glob("*/*/tree"))
