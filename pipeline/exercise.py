@@ -117,7 +117,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
     try:
         with (
             VM(machine, image=job.image, initrd=initrd, keys=run_keys, workdir=job.workdir, plugins=job.plugins) as vm,
-            _killed_by(stop, vm),
+            killed_by(stop, vm),
         ):
             boot.seconds_to_ssh = vm.wait_ready(Deadline(BOOT_LIMIT), heard=heard(emit, subject))
             emit(StageFinished(stage="boot", subject=subject, seconds=boot.seconds_to_ssh))
@@ -197,7 +197,7 @@ def heard(emit: Emit, subject: str) -> Callable[[str], None]:
 
 
 @contextmanager
-def _killed_by(stop: threading.Event, vm: VM) -> Iterator[None]:
+def killed_by(stop: threading.Event, vm: VM) -> Iterator[None]:
     """Kills the VM once ``stop`` is set: whatever waits for the guest then ends at once."""
     done = threading.Event()
 

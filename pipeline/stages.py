@@ -115,12 +115,12 @@ def validate(study: Study, options: Options, emit: Emit) -> Result:
         run = runs.Run(
             id=folder.name,
             kpv=pipeline.__version__,
-            started=_iso(started),
-            finished=_iso(datetime.now(UTC)),
+            started=iso(started),
+            finished=iso(datetime.now(UTC)),
             command=options.command,
-            study=runs.StudyFact(file=as_seen(study.path), sha256=_sha256(study.path), content=study),
-            host=_host(ready),
-            kernels=tuple(_kernel_fact(recipe, ready, kernels[recipe.kernel.id]) for recipe in ready.recipes),
+            study=runs.StudyFact(file=as_seen(study.path), sha256=sha256(study.path), content=study),
+            host=host_fact(ready),
+            kernels=tuple(kernel_fact(recipe, ready, kernels[recipe.kernel.id]) for recipe in ready.recipes),
             machines={machine.id: machine.model_dump(mode="json") for machine in ready.machines},
             boots=boots,
             cells=observed,
@@ -266,7 +266,7 @@ def pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -
             kernel=recipe.kernel.id,
             machine=machine,
             image=kernel.image,
-            image_sha256=_sha256(kernel.image),
+            image_sha256=sha256(kernel.image),
             build_id=kernel.build_id,
             requested=recipe.fragments,
             system_map=kernel.system_map,
@@ -277,7 +277,7 @@ def pairs(ready: Prepared, kernels: Mapping[str, KernelArtifact | BuildError]) -
     ]
 
 
-def _kernel_fact(recipe: Recipe, ready: Prepared, built: KernelArtifact | BuildError) -> runs.KernelFact:
+def kernel_fact(recipe: Recipe, ready: Prepared, built: KernelArtifact | BuildError) -> runs.KernelFact:
     kernel = recipe.kernel
     fact = runs.KernelFact(
         id=kernel.id,
@@ -293,9 +293,9 @@ def _kernel_fact(recipe: Recipe, ready: Prepared, built: KernelArtifact | BuildE
         return fact.model_copy(update={"build": BuildFact(ok=False, failure=built.message)})
     return fact.model_copy(
         update={
-            "config_sha256": _sha256(built.config),
+            "config_sha256": sha256(built.config),
             "build_id": built.build_id,
-            "image_sha256": _sha256(built.image),
+            "image_sha256": sha256(built.image),
             "build_seconds": 0.0 if built.cached else built.seconds,
             "cached": built.cached,
             "warnings": built.warnings,
@@ -310,7 +310,7 @@ def _patch_fact(patch: Patch) -> runs.PatchFact:
     return runs.PatchFact(file=name, subject=patch.subject, sha256=patch.sha256)
 
 
-def _host(ready: Prepared) -> runs.HostFact:
+def host_fact(ready: Prepared) -> runs.HostFact:
     checkout = resources.checkout()
     commit = ""
     if checkout is not None and (checkout / ".git").exists():
@@ -334,7 +334,7 @@ def _first_line(command: list[str]) -> str:
     return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else ""
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -343,5 +343,5 @@ def as_seen(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _iso(at: datetime) -> str:
+def iso(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -22,6 +22,8 @@ class Instead:
 _NO_MUTANT = "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only 'no-such-*'"
 _MUTATE = "the options are read; a campaign over some mutants is run by tests/system/test_mutate.py"
 
+_SHORT = "-k merged -m max -o free --size 64k --range 4m"
+
 TABLE = {
     "make validate": Instead(
         "make -n validate",
@@ -51,9 +53,15 @@ TABLE = {
         "kpv validate patches/madvise-free-mthp/torture.toml --fresh -m max-tlb -s full_cover.64k",
         "one cell: torture takes minutes and is no part of the tests",
     ),
-    "kpv cost patches/madvise-free-mthp": Instead("kpv cost --help", "not there yet", exits=2),
+    "kpv cost patches/madvise-free-mthp": Instead(
+        f"kpv cost patches/madvise-free-mthp {_SHORT}",
+        "counts for minutes; what is counted is tried by tests/system/test_cost.py",
+        prints="cost.html",
+    ),
     "kpv cost patches/madvise-free-mthp --table docs/cost-table.md": Instead(
-        "kpv cost --help", "not there yet", exits=2
+        f"kpv cost patches/madvise-free-mthp {_SHORT} --table docs/cost-table.md && head -n 3 docs/cost-table.md",
+        "as above",
+        prints="cost.html",
     ),
     "kpv judge runs/20250101-120000-madvise-free-mthp-cost": Instead("kpv judge --help", "the run is the reader's"),
     ".venv/bin/kpv validate my-series": Instead(

@@ -4,6 +4,7 @@
 # isort: off
 from pipeline.cli import init  # noqa: F401
 from pipeline.cli import runs  # noqa: F401
+from pipeline.cli import cost  # noqa: F401
 from pipeline.cli import kernels  # noqa: F401
 from pipeline.cli import boot  # noqa: F401
 from pipeline.cli import look  # noqa: F401

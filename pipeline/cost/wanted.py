@@ -1,5 +1,6 @@
 """Which calls a run counts: what the study says, or a choice of that."""
 
+import fnmatch
 import re
 from collections.abc import Iterable
 
@@ -41,7 +42,26 @@ def narrow(
             kept.append(cost.model_copy(update={"sizes": left, "ranges": ranges or cost.ranges}))
     points = {point for cost in kept for point in cost.points}
     bounds = tuple(left for bound in study.bound if (left := _left(bound, points)) is not None)
-    return study.model_copy(update={"cost": tuple(kept), "bound": bounds})
+    published = tuple(one for one in study.published if any(point.operation == one.operation for point in points))
+    return study.model_copy(update={"cost": tuple(kept), "bound": bounds, "published": published})
+
+
+def without_absent(study: Study) -> Study:
+    """The study without what its bounds and published tables say of kernels that it does not have (any more)."""
+    ids = [kernel.id for kernel in study.kernel]
+    bounds = []
+    for bound in study.bound:
+        left = _globs(bound.kernels, ids)
+        failing = tuple(kernel for kernel in bound.failing if kernel in ids)
+        bounds += [bound.model_copy(update={"kernels": left, "failing": failing})] if left else []
+    published = [
+        table.model_copy(update={"kernels": left}) for table in study.published if (left := _globs(table.kernels, ids))
+    ]
+    return study.model_copy(update={"bound": tuple(bounds), "published": tuple(published)})
+
+
+def _globs(globs: Iterable[str], kernels: Iterable[str]) -> tuple[str, ...]:
+    return tuple(glob for glob in globs if fnmatch.filter(kernels, glob))
 
 
 def _left(bound: Bound, points: Iterable[Point]) -> Bound | None:

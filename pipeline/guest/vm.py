@@ -130,11 +130,15 @@ class VM:
                 session = self.shell.open("exec poweroff -f", deadline=deadline.within(10))
                 self._wait_exit(deadline)
                 session.close()
-            if not self._wait_exit(deadline) or (self.over() and self._panicked):
-                raise self.failure()
-            shutdown = self._shutdown_event()
-            if self._process.returncode != 0 or not (shutdown and shutdown.get("guest")):
-                raise self.failure()
+            return self.wait_poweroff(deadline)
+
+    def wait_poweroff(self, deadline: Deadline) -> End:
+        """Wait for a guest that powers itself off, and read the console to its end. Raises VmEnded."""
+        if not self._wait_exit(deadline) or (self.over() and self._panicked):
+            raise self.failure()
+        shutdown = self._shutdown_event()
+        if self._process.returncode != 0 or not (shutdown and shutdown.get("guest")):
+            raise self.failure()
         return End.POWEROFF
 
     def stop(self) -> None:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import resources, study
+from pipeline import plan, resources
+from pipeline import study as studies
 from pipeline.cost import spec
 from pipeline.cost.model import load
 from pipeline.cost.spec import Bound, Cost
-from pipeline.cost.wanted import DEFAULT, narrow
+from pipeline.cost.wanted import DEFAULT, narrow, without_absent
 from pipeline.cost.words import OPERATIONS
 from pipeline.errors import UserError
+from pipeline.study import Study
 
 STUDY = load(Path(__file__).parent / "data" / "made-up.json").study.content.model_copy(
     update={
@@ -51,12 +53,36 @@ def test_a_choice_keeps_the_bounds_that_still_have_a_call_and_expects_them_to_ho
 
 def test_a_narrowed_study_is_a_sound_study():
     """It is what the record of the run has, and is read again from there."""
-    whole = study.load(resources.folder("patches") / "madvise-free-mthp")
+    whole = studies.load(resources.folder("patches") / "madvise-free-mthp")
     for choice in ({"sizes": ("64k",)}, {"operations": ("free", "fork")}, {"ranges": ("8m",)}, {"sizes": ("2m",)}):
         left = narrow(whole, **choice)
-        assert study.Study.model_validate(left.model_dump(by_alias=True)) == left
+        assert Study.model_validate(left.model_dump(by_alias=True)) == left
     (bound,) = [one for one in narrow(whole, sizes=("64k",)).bound if one.id == "cheaper-than-splitting"]
     assert bound.sizes == ("64k",)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"operations": ("free",), "sizes": ("4k", "64k")},
+        {"operations": ("reclaim", "fork")},
+        {"sizes": ("2m",), "ranges": ("8m",)},
+        {"operations": ("exit",), "ranges": ("1g", "64m")},
+    ],
+)
+@pytest.mark.parametrize("kernels", [(), ("merged",), ("v2",), ("baseline",)])
+def test_a_choice_of_the_shipped_study_is_a_study_again(choice, kernels):
+    shipped = studies.load(resources.folder("patches") / "madvise-free-mthp")
+    left = narrow(without_absent(plan.narrow(shipped, kernels=kernels)), **choice)
+    assert Study.model_validate(left.model_dump(by_alias=True)).cost == left.cost
+
+
+def test_bounds_are_of_kernels_that_are_there():
+    left = without_absent(
+        plan.narrow(studies.load(resources.folder("patches") / "madvise-free-mthp"), kernels=("merged",))
+    )
+    assert all(bound.kernels == ("merged",) and not bound.failing for bound in left.bound)
+    assert "two-converts-a-block" not in [bound.id for bound in left.bound]
 
 
 def test_other_ranges_take_the_place_of_the_study_s():
