@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from pipeline.judge.model import Behaviour, Decision, Row, Verdict, worst
 from pipeline.observation import Cell
-from pipeline.report.cells import Files, Job, Scenario
+from pipeline.report.cells import Scenario
 from pipeline.report.counters import CounterRow, flat, names, row
+from pipeline.report.jobs import Files, Job
 from pipeline.report.logs import Log, Reader, excerpt
 from pipeline.report.words import judgement_of
 from pipeline.run import Run

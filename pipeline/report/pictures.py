@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.observation import Cell, Pages
-from pipeline.report.blocks import Reading, steps_of
+from pipeline.report.blocks import Reading
+from pipeline.report.readings import steps_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.report import drawing, html
-from pipeline.report.blocks import read
+from pipeline.report.readings import read
 from tests.report.tables import entry, folio, tables
 
 STYLE = (Path(html.__file__).parent / "templates/style.css").read_text()

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import report
 from pipeline.observation import Check, Pages
-from pipeline.report import cells, evidence, html
+from pipeline.report import cells, evidence, html, jobs
 from pipeline.report.words import cell_verdicts
 from tests.judge.builders import a_cell, a_claim, a_study, all_cells, names, with_cell
 from tests.report.builders import a_realistic_run, a_run
@@ -73,7 +73,7 @@ def test_page_states_that_a_picture_shows_are_not_told_twice(realistic):
 
 
 def test_more_jobs_than_a_page_holds_are_counted(monkeypatch):
-    monkeypatch.setattr(cells, "MAX_JOBS", 1)
+    monkeypatch.setattr(jobs, "MAX_JOBS", 1)
     run = a_run()
     shown, left = scenarios(run)
     assert ([len(one.jobs) for one in shown.values()], left) == ([1, 0], 1)

@@ -3,8 +3,9 @@
 import pytest
 
 from pipeline.contpte.descriptor import NG, SW_UFFD_WP
-from pipeline.report import blocks, drawing
-from pipeline.report.blocks import Frames, Stretch, read
+from pipeline.report import drawing
+from pipeline.report.blocks import Frames, Stretch
+from pipeline.report.readings import MAX_PICTURES, read, steps_of
 from tests.judge.builders import a_cell
 from tests.report.tables import BASE, entry, folio, tables
 
@@ -110,7 +111,7 @@ def test_what_was_not_read_says_why():
 def test_too_many_pictures_are_counted():
     entries = [e for at in range(9) for e in folio(0x400 + at * 16, 16, "cydw"[: at % 4] + "w" * (at // 4))]
     reading = read(tables(entries))
-    assert len(reading.blocks) == blocks.MAX_PICTURES
+    assert len(reading.blocks) == MAX_PICTURES
     assert sum(block.alike for block in reading.blocks) + reading.more == 9
 
 
@@ -118,7 +119,7 @@ def test_a_step_needs_both_ends_and_takes_the_letters_told_around_it():
     begin, end = tables(folio(0x400, 16)), tables(folio(0x400, 16, "cw"), when="step-end")
     readings = [begin, end, tables([0] * 16, at="reclaim")]
     cell = a_cell("v2/max/full.64k", tables=readings, params={"pages_per_folio": 16})
-    (step,) = blocks.steps_of(cell, ["free", "reclaim"])
+    (step,) = steps_of(cell, ["free", "reclaim"])
     assert (step.name, step.before.blocks[0].letters, step.after.blocks[0].folded) == ("free", " " * 16, True)
 
 
@@ -133,7 +134,7 @@ def test_letters_of_an_earlier_checkpoint_hold_while_no_entry_changed():
             tables(same, at="reclaim"),
             tables([0] * 16, at="reclaim", when="step-end"),
         ]
-        (step,) = blocks.steps_of(a_cell("v2/max/full.64k", tables=readings, pages=pages), ["reclaim"])
+        (step,) = steps_of(a_cell("v2/max/full.64k", tables=readings, pages=pages), ["reclaim"])
         return step.before.blocks[0].letters.strip()
 
     assert told([]) == "L" * 16
