@@ -9,8 +9,9 @@ from pipeline.observation import Cell, Step
 from pipeline.study import Claim
 
 NOT_OBSERVED = "–"
-#: Shown only where a claim names them: what the pictures show, and gauges that the kernel folds now and then.
-QUIET = ("pt.", "vmstat.nr_")
+#: Shown only where a claim names them: what pictures, page states and the section on the TLB model show, and gauges
+#: that the kernel folds now and then.
+QUIET = ("pt.", "smaps.", "tlb.", "vmstat.nr_")
 
 
 @dataclass(frozen=True)

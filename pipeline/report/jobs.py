@@ -13,7 +13,7 @@ from pipeline.run import Run
 from pipeline.study import Claim, matches
 
 #: Enough of a study that went wrong everywhere; beyond it a cell has its line in the table, and its files.
-MAX_JOBS, MAX_LOGS = 250, 60
+MAX_JOBS, MAX_LOGS = 250, 40
 #: Where a run keeps the files of its boots.
 BOOTS = "boots/"
 

@@ -34,13 +34,18 @@ def logs_of(cell: Cell) -> tuple[Log, ...]:
     """What is kept of a cell's texts in the run itself: of the console what is around its first finding, of each
     other text the end."""
     texts = (
-        ("KTAP", cell.ktap, LOG_LINES, LOG_CHARS),
+        ("KTAP, its records left out", _without_records(cell.ktap), LOG_LINES, LOG_CHARS),
         ("Console", cell.console, LOG_LINES, LOG_CHARS),
         ("Trace, its end", cell.trace, TRACE_LINES, TRACE_CHARS),
     )
     logs = [Log(name, *cut(text, lines=lines, chars=chars)) for name, text, lines, chars in texts if text.strip()]
     around = _around(clean(cell.console), cell.console_findings)
     return tuple(around if log.name == "Console" and around is not None else log for log in logs)
+
+
+def _without_records(ktap: str) -> str:
+    """What a test printed for people: its records (``# kpv {...}``) are what the rest of the page is made of."""
+    return "".join(one for one in ktap.splitlines(keepends=True) if not one.startswith("# kpv {"))
 
 
 def _around(console: str, findings: Sequence[str]) -> Log | None:

@@ -192,6 +192,15 @@ def test_of_a_long_console_the_finding_is_shown_with_what_led_to_it():
     assert "line-469." not in log[2] and "line-999." not in log[2]
 
 
+def test_records_of_a_test_are_not_repeated_as_text():
+    changes = {
+        "ktap": 'TAP version 13\n# kpv {"rec": "check", "name": "x"}\n# why it failed\nnot ok 1 a\n',
+        "outcome": "failed",
+    }
+    page = html.render(a_run(cells=with_cell(all_cells(a_study()), f"v2/{WHERE}", checks=[BROKEN], **changes)), {})
+    assert "TAP version 13\n# why it failed\nnot ok 1 a</pre>" in page
+
+
 # As a whole
 
 
