@@ -41,7 +41,7 @@ def cost(
     length: Annotated[
         list[str] | None, typer.Option("--range", help="Ranges of this length, e.g. 1g, instead of the study's.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often a short call is measured in each boot.")] = 2,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each call is measured, in a boot each.")] = 1,
     method: Annotated[
         str, typer.Option(help="'plugin', or 'icount': by the guest's clock, no events and no profile.")
     ] = "plugin",

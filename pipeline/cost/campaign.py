@@ -1,9 +1,10 @@
 """From a study to its costs: builds the kernels for counting, boots what the store does not have, and reports."""
 
-import dataclasses
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from pipeline.cost.model import CostBoot, CostRun, Sample
 from pipeline.cost.report import files
 from pipeline.cost.report.view import View
 from pipeline.errors import UserError
-from pipeline.events import Emit, Note, StageFinished, StageStarted
+from pipeline.events import Emit, Finding, Note, StageFinished, StageProgress, StageStarted
 from pipeline.guest import plugins, workloads
 from pipeline.guest.plugins import Plugin
 from pipeline.kernel.build import BuildError, KernelArtifact
@@ -32,8 +33,8 @@ PLUGIN = "cost"
 DISTORTING = ("debug", "trace")
 #: What a kernel needs in their place.
 FRAGMENT = "cost"
-#: Bytes of a range up to which it is measured with the others in one boot, and more than once.
-SMALL = 64 << 20
+#: Of the store: the files of a boot.
+KIND = "cost"
 #: How the instructions are counted, see docs/cost.md.
 Method = Literal["plugin", "icount"]
 
@@ -58,12 +59,12 @@ class Result:
 
 
 def run(
-    study: Study, options: Options, emit: Emit, *, machines: tuple[str, ...] = (), repeats: int = 2,
+    study: Study, options: Options, emit: Emit, *, machines: tuple[str, ...] = (), repeats: int = 1,
     method: Method = "plugin",
 ) -> Result:  # fmt: skip
     """Count all that ``study.cost`` names, on ``machines`` of the study (all without a model of TLBs, if empty).
 
-    ``repeats``: how often the short calls are measured in a boot. Raises UserError or InfraError for what
+    ``repeats``: how often each call is measured, in a boot each. Raises UserError or InfraError for what
     stops it before there is anything to judge; a kernel that does not build or boot is judged, not raised.
     """
     started = datetime.now(UTC)
@@ -85,22 +86,26 @@ def run(
         kernels = {recipe.kernel.id: stages.make(recipe, ready, options, emit) for recipe in ready.recipes}
         jobs = [
             BootJob(
-                id=f"{kernel}-{machine.id}-{name}",
+                id=f"{kernel}-{machine.id}-{name_of(task)}",
                 kernel=kernel,
                 machine=machine,
                 image=built.image,
+                image_sha256=image,
                 system_map=built.system_map,
                 program=programs.program,
-                tasks=tasks,
-                workdir=folder / "boots" / f"{kernel}-{machine.id}-{name}",
+                program_sha256=programs.program_sha256,
+                qemu_version=programs.qemu_version,
+                task=task,
+                workdir=folder / "boots" / f"{kernel}-{machine.id}-{name_of(task)}",
                 plugin=programs.plugin,
             )
-            for name, tasks in parts(spec.points(study.cost), repeats)
             for kernel, built in kernels.items()
             if isinstance(built, KernelArtifact)
+            for image in [stages.sha256(built.image)]
             for machine in chosen
+            for task in tasks(spec.points(study.cost), repeats)
         ]
-        boots, samples = _count_all(jobs, kernels, programs, options, emit)
+        boots, samples = _count_all(jobs, options, emit)
         for recipe in ready.recipes:
             built = kernels[recipe.kernel.id]
             if isinstance(built, BuildError):
@@ -137,17 +142,16 @@ def for_counting(study: Study) -> Study:
     return study.model_copy(update={"fragments": (*without(study.fragments), FRAGMENT), "kernel": kernels})
 
 
-def parts(points: Iterable[spec.Point], repeats: int) -> list[tuple[str, tuple[Task, ...]]]:
-    """What is measured in one boot each: calls on short ranges, ``repeats`` times each, and those that show growth."""
-    points = list(points)
-    small = [point for point in points if point.range < SMALL]
-    large = sorted((point for point in points if point.range >= SMALL), key=lambda point: point.range)
-    found = [
-        ("short", [Task(p.operation, p.folio, p.range, repeat) for p in small for repeat in range(repeats)]),
-        ("long", [Task(p.operation, p.folio, p.range) for p in large]),
-    ]
-    # The longest first: two VMs then end at about the same time.
-    return [(name, tuple(tasks)) for name, tasks in found[::-1] if tasks]
+def tasks(points: Iterable[spec.Point], repeats: int) -> list[Task]:
+    """What is measured in a boot each, ``repeats`` times. The longest first: several VMs then end at about one time."""
+    longest = sorted(points, key=lambda point: -point.range)
+    return [Task(p.operation, p.folio, p.range, repeat) for p in longest for repeat in range(repeats)]
+
+
+def name_of(task: Task) -> str:
+    """``free.64k.4m``, and ``free.64k.4m.1`` the second time."""
+    point = spec.Point(task.operation, task.folio_bytes, task.range_bytes)
+    return f"{point}.{task.repeat}" if task.repeat else str(point)
 
 
 def _ranges(study: Study) -> dict[str, object]:
@@ -195,59 +199,76 @@ def _programs(ready: Prepared, options: Options, emit: Emit, *, method: Method) 
     return Programs(made.path, made.sha256, plugin, version)
 
 
-def _count_all(
-    jobs: list[BootJob], kernels: Mapping[str, KernelArtifact | BuildError], programs: Programs, options: Options,
-    emit: Emit,
-) -> tuple[list[CostBoot], list[Sample]]:  # fmt: skip
+class _Progress:
+    """Tells of the samples of a kernel and machine as one stage, from its first to its last."""
+
+    def __init__(self, jobs: Iterable[BootJob], emit: Emit) -> None:
+        self._emit, self._lock = emit, threading.Lock()
+        self._left = Counter(self._subject(job) for job in jobs)
+        self._total = Counter(self._left)
+        self._began: dict[str, float] = {}
+        self._counted: set[str] = set()
+
+    @staticmethod
+    def _subject(job: BootJob) -> str:
+        return f"{job.kernel}/{job.machine.id}"
+
+    def started(self, job: BootJob, why: str) -> None:
+        with self._lock:
+            if self._subject(job) not in self._began:
+                self._began[self._subject(job)] = time.monotonic()
+                self._emit(StageStarted(stage="cost", subject=self._subject(job), why=why))
+
+    def finished(self, job: BootJob, boot: CostBoot) -> None:
+        subject = self._subject(job)
+        with self._lock:
+            self._left[subject] -= 1
+            self._counted |= set() if boot.cached else {subject}
+            done, total = self._total[subject] - self._left[subject], self._total[subject]
+            if boot.failure:
+                self._emit(Finding(subject=job.id, what=boot.failure))
+            self._emit(StageProgress(stage="cost", subject=subject, done=done, total=total, line=name_of(job.task)))
+            if done == total:
+                seconds = time.monotonic() - self._began[subject]
+                cached = subject not in self._counted
+                self._emit(StageFinished(stage="cost", subject=subject, seconds=seconds, cached=cached))
+
+
+def _count_all(jobs: list[BootJob], options: Options, emit: Emit) -> tuple[list[CostBoot], list[Sample]]:
     """Every job, from the store or from a boot, ``options.jobs`` at once. Whatever ends this call ends every VM."""
-    stop = threading.Event()
-    boots: list[CostBoot] = []
-    samples: list[Sample] = []
-
-    def one(job: BootJob) -> tuple[CostBoot, list[Sample]]:
-        inputs = {
-            **job.inputs,
-            "image": stages.sha256(job.image),
-            "program": programs.program_sha256,
-            "qemu": programs.qemu_version,
-        }
-        return _count(job, inputs, options.store, emit, stop=stop, fresh=options.fresh)
-
+    stop, progress = threading.Event(), _Progress(jobs, emit)
     with ThreadPoolExecutor(max_workers=max(1, options.jobs)) as executor:
-        work = [executor.submit(one, job) for job in jobs]
+        work = [executor.submit(_count, job, options.store, progress, stop=stop, fresh=options.fresh) for job in jobs]
         try:
-            for future in work:
-                boot, made = future.result()
-                boots.append(boot)
-                samples += made
+            made = [future.result() for future in work]
         except BaseException:
             stop.set()
             executor.shutdown(wait=True, cancel_futures=True)
             raise
-    return boots, samples
+    return [boot for boot, _ in made], [sample for _, sample in made]
 
 
 def _count(
-    job: BootJob, inputs: Mapping[str, object], store: Store, emit: Emit, *, stop: threading.Event, fresh: bool
-) -> tuple[CostBoot, list[Sample]]:
-    """The samples of a job: recorded, or of a boot, which is recorded then if nothing went wrong in it."""
-    subject = f"{job.kernel}/{job.machine.id}"
-    kept = None if fresh else store.find("cost", inputs)
+    job: BootJob, store: Store, progress: _Progress, *, stop: threading.Event, fresh: bool
+) -> tuple[CostBoot, Sample]:
+    """The sample of a job: recorded, or of a boot, which is recorded then if nothing went wrong in it."""
+    kept = None if fresh else store.find(KIND, job.inputs)
     if kept is not None:
-        emit(StageStarted(stage="cost", subject=subject))
+        progress.started(job, "")
         boot = CostBoot.model_validate_json((kept / "boot.json").read_bytes())
-        boot = boot.model_copy(update={"id": job.id, "cached": True})
-        emit(StageFinished(stage="cost", subject=subject, seconds=0.0, cached=True))
-        return boot, guest.samples(job, boot, kept)
-    why = "told to run again" if fresh else store.why("cost", inputs, subject=job.id)
-    boot = guest.run(dataclasses.replace(job, why=why), emit, stop=stop)
-    samples = guest.samples(job, boot, job.workdir)
-    if not boot.failure:
-        before = store.find("cost", inputs)
-        if before is not None:
-            store.remove(before.name)
-        store.artifact("cost", inputs, lambda folder: _keep(job, boot, folder), subject=job.id)
-    return boot, samples
+        boot = boot.model_copy(update={"id": job.id, "kernel": job.kernel, "cached": True})
+        sample = guest.sample(job, boot, kept)
+    else:
+        progress.started(job, "told to run again" if fresh else store.why(KIND, job.inputs, subject=job.id))
+        boot = guest.run(job, stop=stop)
+        sample = guest.sample(job, boot, job.workdir)
+        if not boot.failure:
+            if before := store.find(KIND, job.inputs):
+                store.remove(before.name)
+            store.artifact(KIND, job.inputs, lambda folder: _keep(job, boot, folder), subject=job.id)
+            shutil.rmtree(job.workdir)
+    progress.finished(job, boot)
+    return boot, sample
 
 
 def _keep(job: BootJob, boot: CostBoot, folder: Path) -> None:

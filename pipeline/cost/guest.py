@@ -1,18 +1,20 @@
-"""One boot of a guest that does nothing but samples: guest-tests/lazyfree_cost.c is its first and only program.
+"""One boot of a guest that makes one sample: guest-tests/lazyfree_cost.c is its first and only program.
 
-No network, no shell, no other process: what is left to disturb a count is the kernel itself.
+No network, no shell, no other process: what is left to disturb a count is the kernel itself. A boot for each sample:
+what a kernel has in its lists of free pages from an earlier one changes what the next costs, exit of a range of 32K
+folios by more than half.
 """
 
+import dataclasses
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cost import counted
-from pipeline.cost.model import CostBoot, HeldOff, Sample
-from pipeline.events import Emit, Finding, StageFinished, StageProgress, StageStarted
+from pipeline.cost.model import CostBoot, Sample
 from pipeline.exercise import Stopped, killed_by
 from pipeline.guest import cpio, keys
 from pipeline.guest.deadline import Deadline
@@ -33,11 +35,12 @@ ICOUNT = ("-icount", "shift=0,sleep=off", "-rtc", "base=2025-01-01,clock=vm")
 APPEND = ("norandmaps", "rdinit=/init", "initcall_blacklist=gen_pci_driver_init")
 #: MiB of RAM beside the range: the kernel, the archive, page tables, and room for folios to be found.
 BESIDE_MIB = 512
-#: Seconds that a boot may take, and each sample, and each MiB of a sample's range.
-BOOT_LIMIT, SAMPLE_LIMIT, MIB_LIMIT = 60.0, 10.0, 0.5
+#: Seconds that a boot may take, and each MiB of the range beside it; about 1 and 0.02 on an idle host.
+BOOT_LIMIT, MIB_LIMIT = 60.0, 0.5
 
-_LINE = re.compile(r"kpv-cost (\d+) (?:(-?\d+)|failed: (.*))$")
-_CLOCK = re.compile(r"kpv-cost (\d+) took (\d+)$")
+_ORDER = re.compile(r"kpv-cost 0 (\d+)$")
+_CLOCK = re.compile(r"kpv-cost 0 took (\d+)$")
+_FAILED = re.compile(r"kpv-cost 0 failed: (.*)$")
 
 
 @dataclass(frozen=True)
@@ -52,46 +55,52 @@ class Task:
 
 @dataclass(frozen=True)
 class BootJob:
-    """Everything one boot needs. ``plugin``: qemu/cost; None counts by the guest's clock instead (method "icount").
+    """Everything one boot needs.
 
-    ``machine``: as the study has it; it gets one CPU and the memory that the tasks need.
+    ``machine``: as the study has it; it gets one CPU and the memory that the task needs. ``image_sha256``,
+    ``program_sha256``, ``qemu_version``: of what counts depend on. ``plugin``: qemu/cost; None counts by the
+    guest's clock instead (method "icount").
     """
 
     id: str
     kernel: str
     machine: Machine
     image: Path
+    image_sha256: str
     system_map: Path
     program: Path
-    tasks: tuple[Task, ...]
+    program_sha256: str
+    qemu_version: str
+    task: Task
     workdir: Path
     plugin: Plugin | None
     icount: bool = True
-    profiles: bool = True
-    why: str = ""
 
     @property
     def inputs(self) -> dict[str, object]:
-        """Everything that can change what is counted, but the kernel, the program and QEMU."""
+        """Everything that can change what is counted."""
         return {
             "recipe": RECIPE,
-            "machine": machine_of(self.machine, self.tasks).model_dump(mode="json"),
+            "image": self.image_sha256,
+            "program": self.program_sha256,
+            "qemu": self.qemu_version,
+            "machine": machine_of(self.machine, self.task).model_dump(mode="json"),
             "plugin": self.plugin.key if self.plugin is not None else "",
             "qemu_words": list(ICOUNT) if self.icount else [],
             "append": list(APPEND),
-            "tasks": [[task.operation, task.folio_bytes, task.range_bytes, task.repeat] for task in self.tasks],
+            "task": dataclasses.asdict(self.task),
         }
 
 
-def machine_of(machine: Machine, tasks: Iterable[Task]) -> Machine:
-    """The machine that samples are made on: one CPU, one thread, and RAM for the largest range."""
-    range_mib = max(task.range_bytes for task in tasks) >> 20
+def machine_of(machine: Machine, task: Task) -> Machine:
+    """The machine that a sample is made on: one CPU, one thread, and RAM for the range."""
+    range_mib = task.range_bytes >> 20
     return machine.model_copy(update={"smp": 1, "thread": "single", "memory_mib": range_mib + BESIDE_MIB})
 
 
-def archive(program: bytes, tasks: Sequence[Task]) -> bytes:
-    """The guest's root file system: the program, and its list of samples."""
-    jobs = "".join(f"{at} {task.operation} {task.folio_bytes} {task.range_bytes}\n" for at, task in enumerate(tasks))
+def archive(program: bytes, task: Task) -> bytes:
+    """The guest's root file system: the program, and its list of samples, of which the only one has number 0."""
+    jobs = f"0 {task.operation} {task.folio_bytes} {task.range_bytes}\n"
     return cpio.archive(
         [
             cpio.file("init", program, mode=0o755),
@@ -102,23 +111,22 @@ def archive(program: bytes, tasks: Sequence[Task]) -> bytes:
     )
 
 
-def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> CostBoot:
-    """One life of one VM: every sample of the job, in order; ``samples`` reads them from what it leaves in ``workdir``.
+def run(job: BootJob, *, stop: threading.Event) -> CostBoot:
+    """One life of one VM; ``sample`` reads what it counted from what it leaves in ``workdir``.
 
     A kernel that panics or hangs is told in the boot. Raises InfraError where there is no VM to speak of, and
     Stopped soon after ``stop`` is set.
     """
-    subject = f"{job.kernel}/{job.machine.id}"
     began = time.monotonic()
     job.workdir.mkdir(parents=True, exist_ok=True)
     initrd = job.workdir / "initrd"
-    initrd.write_bytes(archive(job.program.read_bytes(), job.tasks))
+    initrd.write_bytes(archive(job.program.read_bytes(), job.task))
     plugins = []
     if job.plugin is not None:
         options = counted.write_functions(symbols.read(job.system_map), job.workdir / FUNCTIONS)
         plugins = [job.plugin.with_options(**options)]
     vm = VM(
-        machine_of(job.machine, job.tasks),
+        machine_of(job.machine, job.task),
         image=job.image,
         initrd=initrd,
         keys=keys.make(),
@@ -128,116 +136,80 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event) -> CostBoot:
         plugins=plugins,
     )
     end = failure = ""
-    ok = False
-    emit(StageStarted(stage="cost", subject=subject, why=job.why))
     try:
-        with vm, killed_by(stop, vm):
-            _follow(vm, job, emit, subject)
-            end = vm.wait_poweroff(Deadline(BOOT_LIMIT))
-            ok = True
+        with vm, killed_by(stop, vm), vm.doing(job.task.operation):
+            end = vm.wait_poweroff(Deadline(BOOT_LIMIT + MIB_LIMIT * (job.task.range_bytes >> 20)))
     except VmEnded as err:
         if stop.is_set():
-            raise Stopped(f"{subject}: given up") from err
+            raise Stopped(f"{job.id}: given up") from err
         end, failure = err.end, err.message
-        emit(Finding(subject=subject, what=err.message))
     finally:
-        seconds = time.monotonic() - began
-        emit(StageFinished(stage="cost", subject=subject, seconds=seconds, ok=ok))
         for left in (initrd, job.workdir / FUNCTIONS):
             left.unlink(missing_ok=True)
     return CostBoot(
-        id=job.id, kernel=job.kernel, machine=job.machine.id, qemu=tuple(vm.argv), seconds=round(seconds, 2),
-        end=end, failure=failure,
-    )  # fmt: skip
+        id=job.id,
+        kernel=job.kernel,
+        machine=job.machine.id,
+        qemu=tuple(vm.argv),
+        seconds=round(time.monotonic() - began, 2),
+        end=end,
+        failure=failure,
+    )
 
 
-def _follow(vm: VM, job: BootJob, emit: Emit, subject: str) -> None:
-    """Tell of each sample as it is made. Raises VmEnded where one takes too long, or the VM ends."""
-    at, done = 0, 0
-    while done < len(job.tasks):
-        task = job.tasks[done]
-        limit = SAMPLE_LIMIT + MIB_LIMIT * (task.range_bytes >> 20) + (0 if done else BOOT_LIMIT)
-        with vm.doing(f"{task.operation} of {task.folio_bytes >> 10}k folios"):
-            found = vm.console.wait(
-                lambda line, done=done: f"kpv-cost {done} done" in line or "Kernel panic" in line,
-                Deadline(limit),
-                start=at,
-            )
-            if found is None or "Kernel panic" in vm.console.lines[found]:
-                raise vm.failure()
-        at, done = found + 1, done + 1
-        emit(
-            StageProgress(
-                stage="cost",
-                subject=subject,
-                done=done,
-                total=len(job.tasks),
-                line=f"{task.operation} {task.folio_bytes >> 10}k",
-            )
-        )
-
-
-def samples(job: BootJob, boot: CostBoot, folder: Path) -> list[Sample]:
-    """The samples of a boot that has ended, one for each task, by the files it left in ``folder``.
-
-    Raises CountedError.
-    """
+def sample(job: BootJob, boot: CostBoot, folder: Path) -> Sample:
+    """What a boot that has ended counted, by the files it left in ``folder``. Raises CountedError."""
     known = symbols.read(job.system_map)
     console = (folder / "console.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    orders, failed, clock = _said(console)
-    made = counted.read(folder / job.plugin.output) if job.plugin is not None else {}
-    result = []
-    for at, task in enumerate(job.tasks):
-        sample = Sample.model_construct(
-            kernel=job.kernel,
-            machine=job.machine.id,
-            operation=task.operation,
-            folio_bytes=task.folio_bytes,
-            range_bytes=task.range_bytes,
-            repeat=task.repeat,
-            boot=boot.id,
-            page_bytes=job.machine.page_size,
-            order=orders.get(at),
-        ).model_dump()
-        entry = made.get(at)
-        if at in failed:
-            why = failed[at]
-        elif job.plugin is None:
-            why = "" if at in clock else boot.failure or "the guest did not time it"
-        elif entry is None:
-            why = boot.failure or "the plugin saw no operation"
-        else:
-            why = entry.broken
-        if why:
-            sample |= {"outcome": "inconclusive", "reason": why}
-        elif entry is None:
-            sample |= {"counts": {"instructions": clock[at]}, "held_off": HeldOff()}
-        else:
-            sample |= {
-                "counts": counted.counts(entry, known),
-                "held_off": entry.held_off,
-                "profile": counted.profile(entry, known) if job.profiles else None,
-            }
-        result.append(Sample.model_validate(sample))
-    return result
+    said = _said(console)
+    made = counted.read(folder / job.plugin.output).get(0) if job.plugin is not None else None
+    fields: dict[str, object] = {
+        "kernel": job.kernel,
+        "machine": job.machine.id,
+        **dataclasses.asdict(job.task),
+        "boot": boot.id,
+        "page_bytes": job.machine.page_size,
+        "order": said.order,
+    }
+    nothing = boot.failure or ("the plugin saw no operation" if job.plugin else "the guest did not time it")
+    if said.failed:
+        fields |= {"outcome": "inconclusive", "reason": said.failed}
+    elif made is not None and made.broken:
+        fields |= {"outcome": "inconclusive", "reason": made.broken}
+    elif made is not None:
+        fields |= {
+            "counts": counted.counts(made, known),
+            "held_off": made.held_off,
+            "profile": counted.profile(made, known),
+        }
+    elif job.plugin is None and said.nanoseconds is not None:
+        fields |= {"counts": {"instructions": said.nanoseconds}}
+    else:
+        fields |= {"outcome": "inconclusive", "reason": nothing}
+    return Sample.model_validate(fields)
 
 
-def _said(console: Iterable[str]) -> tuple[Mapping[int, int], Mapping[int, str], Mapping[int, int]]:
-    """What the guest said of each sample: the folios' order, why it failed, nanoseconds on its clock."""
-    orders: dict[int, int] = {}
-    failed: dict[int, str] = {}
-    clock: dict[int, int] = {}
+@dataclass
+class _Said:
+    """What the guest said: the folios' order, why it failed, nanoseconds on its clock."""
+
+    order: int | None = None
+    failed: str = ""
+    nanoseconds: int | None = None
+
+
+def _said(console: Iterable[str]) -> _Said:
+    said = _Said()
     for line in console:
         if match := _CLOCK.search(line):
-            clock[int(match[1])] = int(match[2])
-        elif match := _LINE.search(line):
-            if match[3] is not None:
-                failed.setdefault(int(match[1]), match[3])
-            else:
-                orders[int(match[1])] = int(match[2])
-    return orders, failed, clock
+            said.nanoseconds = int(match[1])
+        elif match := _ORDER.search(line):
+            said.order = int(match[1])
+        elif match := _FAILED.search(line):
+            said.failed = said.failed or match[1]
+    return said
 
 
 def files(job: BootJob) -> list[str]:
-    """Names of what a boot leaves that ``samples`` reads, and that a person may want to look at."""
+    """Names of what a boot leaves that ``sample`` reads, and that a person may want to look at."""
     return ["console.log", "qemu.err", *([job.plugin.output] if job.plugin is not None else [])]

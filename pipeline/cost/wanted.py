@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pipeline import near
 from pipeline.cost.spec import SIZE, Bound, Cost, Point, bytes_of
@@ -64,9 +64,12 @@ def _globs(globs: Iterable[str], kernels: Iterable[str]) -> tuple[str, ...]:
     return tuple(glob for glob in globs if fnmatch.filter(kernels, glob))
 
 
-def _left(bound: Bound, points: Iterable[Point]) -> Bound | None:
+def _left(bound: Bound, points: Collection[Point]) -> Bound | None:
     """What of a bound speaks of these calls, None of one that does not: it names no other operation, size or range."""
     met = [point for point in points if bound.is_at(point)]
+    if "shortest." in bound.holds:  # it is one over the longer ranges
+        shortest = {min(p for p in points if (p.operation, p.folio) == (m.operation, m.folio)) for m in met}
+        met = [point for point in met if point not in shortest]
     if not met:
         return None
     left = {

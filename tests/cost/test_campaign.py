@@ -1,30 +1,26 @@
 """What is booted for a study's costs, and what its samples are made of; the boots themselves are system tests."""
 
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline import resources
 from pipeline import study as studies
-from pipeline.cost import campaign, guest, spec
+from pipeline.cost import campaign, guest
 from pipeline.cost.guest import BootJob, Task
 from pipeline.cost.model import CostBoot
 from pipeline.cost.wanted import DEFAULT
+from pipeline.events import Finding, StageFinished, StageProgress, StageStarted
 from pipeline.guest import cpio
 from pipeline.guest import machine as machines
 from pipeline.guest.plugins import Plugin
-from pipeline.store import Store
+from pipeline.stages import Options
 from tests.cost.test_counted import MAP, line
 
 MIB = 1 << 20
 MAX = machines.load(resources.folder("qemu"), "max")
-TASKS = (
-    Task("free", 4096, 4 * MIB),
-    Task("free", 65536, 4 * MIB),
-    Task("exit", 65536, 4 * MIB),
-    Task("fork", 4096, MIB),
-)
+TASK = Task("free", 65536, 4 * MIB)
 
 
 @pytest.fixture
@@ -32,13 +28,16 @@ def job(tmp_path: Path) -> BootJob:
     (tmp_path / "System.map").write_text(MAP)
     (tmp_path / "program").write_bytes(b"ELF")
     return BootJob(
-        id="merged-max-short",
+        id="merged-max-free.64k.4m",
         kernel="merged",
         machine=MAX,
         image=tmp_path / "Image",
+        image_sha256="1",
         system_map=tmp_path / "System.map",
         program=tmp_path / "program",
-        tasks=TASKS,
+        program_sha256="2",
+        qemu_version="QEMU 10",
+        task=TASK,
         workdir=tmp_path / "boot",
         plugin=Plugin("cost", tmp_path / "cost.so", "key").with_suffix("jsonl"),
     )
@@ -62,65 +61,63 @@ def test_kernels_for_counting_have_no_checks_in_them():
     assert "contpte-4k" in study.fragments
 
 
-def test_short_calls_are_repeated_and_long_ones_have_a_boot_of_their_own():
-    parts = dict(campaign.parts([p for cost in DEFAULT for p in cost.points], repeats=2))
-    assert {task.range_bytes for task in parts["short"]} == {4 * MIB}
-    assert [task.repeat for task in parts["short"]][:4] == [0, 1, 0, 1]
-    lengths = [task.range_bytes >> 20 for task in parts["long"]]
-    assert lengths == sorted(lengths) and lengths[0] == 64 and lengths[-1] == 1024
-    assert {task.repeat for task in parts["long"]} == {0}
-
-
-def test_nothing_is_booted_for_what_is_not_counted():
-    assert [name for name, _ in campaign.parts([spec.Point("free", 4096, MIB)], repeats=1)] == ["short"]
+def test_the_longest_calls_are_made_first_and_each_as_often_as_asked():
+    made = campaign.tasks([p for cost in DEFAULT for p in cost.points], repeats=2)
+    lengths = [task.range_bytes for task in made]
+    assert lengths == sorted(lengths, reverse=True) and lengths[0] == 1024 * MIB
+    assert [campaign.name_of(task) for task in made[:2]] == ["free.4k.1g", "free.4k.1g.1"]
+    assert len({campaign.name_of(task) for task in made}) == len(made)
 
 
 def test_a_machine_has_one_cpu_and_room_for_the_longest_range():
-    made = guest.machine_of(MAX, [Task("free", 4096, 4 * MIB), Task("free", 4096, 1024 * MIB)])
+    made = guest.machine_of(MAX, Task("free", 4096, 1024 * MIB))
     assert (made.smp, made.thread, made.memory_mib) == (1, "single", 1024 + guest.BESIDE_MIB)
 
 
 def test_the_guest_has_the_program_and_its_list():
-    entries = {entry.name: entry for entry in cpio.read(guest.archive(b"ELF", TASKS))}
+    entries = {entry.name: entry for entry in cpio.read(guest.archive(b"ELF", TASK))}
     assert entries["init"].data == b"ELF"
-    assert entries["jobs"].data.decode().splitlines()[1] == f"1 free 65536 {4 * MIB}"
+    assert entries["jobs"].data.decode() == f"0 free 65536 {4 * MIB}\n"
 
 
 def test_a_sample_is_told_of_as_the_guest_and_the_plugin_saw_it(job, tmp_path):
-    console = (
-        "[    0.1] noise\nkpv-cost 0 0\nkpv-cost 0 done\nkpv-cost 1 failed: folios of order 4 wanted, found order 0 at "
-        "page 7\nkpv-cost 2 4\n"
+    sample = guest.sample(
+        job, boot(), left(tmp_path / "files", "[ 0.1] noise\nkpv-cost 0 4\nkpv-cost 0 done\n", line(test=0))
     )
-    counted = "\n".join([line(test=0), line(test=1), line(test=2, broken="too many exceptions in one another")])
-    samples = guest.samples(job, boot(), left(tmp_path / "files", console, counted))
-    assert [sample.outcome for sample in samples] == ["measured", "inconclusive", "inconclusive", "inconclusive"]
-    assert (samples[0].order, samples[0].counts["instructions"], samples[0].held_off.interrupts) == (0, 819, 1)
-    assert samples[0].profile is not None
-    assert [sample.reason for sample in samples[1:]] == [
-        "folios of order 4 wanted, found order 0 at page 7",
-        "too many exceptions in one another",
-        "the plugin saw no operation",
-    ]
+    assert (sample.outcome, sample.order, sample.counts["instructions"]) == ("measured", 4, 819)
+    assert (sample.held_off.interrupts, sample.boot) == (1, "b")
+    assert sample.profile is not None
 
 
-def test_a_kernel_that_panics_owes_its_samples(job, tmp_path):
-    samples = guest.samples(
-        job, boot(failure="the guest panicked"), left(tmp_path / "files", "kpv-cost 0 0\n", line(test=0))
-    )
-    assert [sample.reason for sample in samples] == ["", *["the guest panicked"] * 3]
+@pytest.mark.parametrize(
+    ("failure", "console", "counted", "why"),
+    [
+        ("", "kpv-cost 0 failed: found order 0 at page 7\n", line(test=0), "found order 0 at page 7"),
+        ("", "kpv-cost 0 4\n", line(test=0, broken="too many exceptions"), "too many exceptions"),
+        ("", "kpv-cost 0 4\n", "", "the plugin saw no operation"),
+        ("the guest panicked", "kpv-cost 0 4\n", "", "the guest panicked"),
+    ],
+)
+def test_a_sample_without_counts_says_why(job, tmp_path, failure, console, counted, why):
+    sample = guest.sample(job, boot(failure=failure), left(tmp_path / "files", console, counted))
+    assert (sample.outcome, sample.reason, sample.counts) == ("inconclusive", why, {})
 
 
 def test_without_the_plugin_the_guest_s_clock_counts(job, tmp_path):
-    by_clock = BootJob(**{**vars(job), "plugin": None})
-    samples = guest.samples(by_clock, boot(), left(tmp_path / "files", "kpv-cost 0 0\nkpv-cost 0 took 883888\n"))
-    assert (samples[0].counts, samples[0].profile) == ({"instructions": 883888}, None)
-    assert samples[2].reason == "the guest did not time it"
+    by_clock = replace(job, plugin=None)
+    sample = guest.sample(by_clock, boot(), left(tmp_path / "files", "kpv-cost 0 4\nkpv-cost 0 took 883888\n"))
+    assert (sample.counts, sample.profile) == ({"instructions": 883888}, None)
+    sample = guest.sample(by_clock, boot(), left(tmp_path / "files", "kpv-cost 0 4\n"))
+    assert sample.reason == "the guest did not time it"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"tasks": TASKS[1:]},
+        {"task": replace(TASK, range_bytes=8 * MIB)},
+        {"image_sha256": "another"},
+        {"program_sha256": "another"},
+        {"qemu_version": "QEMU 11"},
         {"machine": MAX.model_copy(update={"cpu": "cortex-a57"})},
         {"icount": False},
         {"plugin": None},
@@ -128,28 +125,32 @@ def test_without_the_plugin_the_guest_s_clock_counts(job, tmp_path):
     ],
 )
 def test_what_changes_counts_changes_the_key(job, change):
-    assert BootJob(**{**vars(job), **change}).inputs != job.inputs
+    assert replace(job, **change).inputs != job.inputs
 
 
 def test_what_was_counted_is_not_counted_again_unless_told(job, tmp_path, monkeypatch):
-    booted = []
+    booted, told = [], []
 
-    def run(asked: BootJob, emit, *, stop):
-        booted.append(asked.why)
-        left(asked.workdir, "kpv-cost 0 0\n", line(test=0))
+    def run(asked: BootJob, *, stop):
+        booted.append(asked.id)
+        left(asked.workdir, "kpv-cost 0 4\n", line(test=0))
         (asked.workdir / "qemu.err").write_text("")
         return boot(failure="the guest panicked" if len(booted) == 1 else "")
 
     monkeypatch.setattr(guest, "run", run)
-    store = Store(tmp_path / "store")
 
     def count(*, fresh: bool = False):
-        return campaign._count(job, {"image": "1"}, store, lambda event: None, stop=threading.Event(), fresh=fresh)
+        told.clear()
+        options = Options(cache=tmp_path, runs=tmp_path, fresh=fresh)
+        (made,), (sample,) = campaign._count_all([job], options, told.append)
+        return made, sample
 
-    first, _ = count()
-    assert first.failure  # and so it is not kept
+    assert count()[0].failure  # and so it is not kept
+    assert "the guest panicked" in [event.what for event in told if isinstance(event, Finding)]
     assert not count()[0].cached
-    kept, samples = count()
-    assert kept.cached and samples[0].counts["instructions"] == 819 and samples[0].boot == job.id
-    assert not count(fresh=True)[0].cached
-    assert booted == ["first time", "first time", "told to run again"]
+    kept, sample = count()
+    assert kept.cached and sample.counts["instructions"] == 819 and sample.boot == job.id
+    assert [type(event) for event in told] == [StageStarted, StageProgress, StageFinished]
+    assert told[-1].cached
+    assert not count(fresh=True)[0].cached and told[0].why == "told to run again"
+    assert len(booted) == 3

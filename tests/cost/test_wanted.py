@@ -77,6 +77,14 @@ def test_a_choice_of_the_shipped_study_is_a_study_again(choice, kernels):
     assert Study.model_validate(left.model_dump(by_alias=True)).cost == left.cost
 
 
+def test_a_bound_that_compares_ranges_needs_two():
+    shipped = studies.load(resources.folder("patches") / "madvise-free-mthp")
+    compares = {bound.id for bound in shipped.bound if "shortest." in bound.holds}
+    assert compares
+    assert not compares & {bound.id for bound in narrow(shipped, ranges=("4m",)).bound}
+    assert compares <= {bound.id for bound in narrow(shipped, operations=("free",), ranges=("4m", "8m")).bound}
+
+
 def test_bounds_are_of_kernels_that_are_there():
     left = without_absent(
         plan.narrow(studies.load(resources.folder("patches") / "madvise-free-mthp"), kernels=("merged",))
