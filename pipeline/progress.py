@@ -117,9 +117,9 @@ def fraction(stage: Stage) -> str:
 
 
 def left(stage: Stage, now: float) -> str:
-    """``about 1:20 left``, or ``""``."""
+    """``about 1:20 left``, or ``""`` where that is not known, or nothing is."""
     seconds = stage.remaining(now)
-    return "" if seconds is None else f"about {clock(seconds)} left"
+    return f"about {clock(seconds)} left" if seconds else ""
 
 
 def clock(seconds: float) -> str:

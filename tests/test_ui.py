@@ -20,7 +20,7 @@ from pipeline.events import (
     discard,
     stage,
 )
-from pipeline.progress import Board, Stage, bounded, clock, one_line
+from pipeline.progress import Board, Stage, bounded, clock, left, one_line
 
 START = 1_000_000.0
 
@@ -204,6 +204,7 @@ def test_no_remaining_time_is_told_before_it_can_be_known() -> None:
     assert stage.remaining(30) == 30
     stage.done = 1200
     assert stage.remaining(30) == 0
+    assert left(stage, 30) == ""
 
 
 def test_a_stage_that_finishes_without_having_started_is_no_error() -> None:
