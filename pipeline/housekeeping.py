@@ -1,5 +1,6 @@
 """What kpv keeps that nobody used for a while: by age, by size, or by both; and what may be removed."""
 
+import functools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,10 +28,11 @@ class Old:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """``gone``: what was removed, or would be. ``left``: bytes of what is looked at here and stays."""
+    """``gone``: what was removed, or would be. ``left``: bytes of what is looked at here and stays, None where nobody
+    asked for a size."""
 
     gone: tuple[Old, ...]
-    left: int
+    left: int | None
 
     @property
     def bytes(self) -> int:
@@ -39,9 +41,12 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class _Thing:
-    """``remove`` says whether it did: what another process holds is left alone."""
+    """``size``: bytes, which takes its time to find out. ``remove`` says whether it did: what another process holds
+    is left alone."""
 
-    old: Old
+    what: str
+    days: float
+    size: Callable[[], int]
     remove: Callable[[], bool]
 
 
@@ -66,36 +71,43 @@ def clean(
         found += [*_build_trees(cache, now), *_sources(cache, now)]
     if runs is not None:
         found += _runs(runs, now)
-    found.sort(key=lambda thing: -thing.old.days)
-    left = sum(thing.old.bytes for thing in found)
+    found.sort(key=lambda thing: -thing.days)
+    left = None if max_bytes is None else sum(thing.size() for thing in found)
     gone = []
     for thing in found:
-        too_old = older_than is not None and thing.old.days >= older_than
-        too_much = max_bytes is not None and left > max_bytes
-        if (too_old or too_much) and (not really or thing.remove()):
-            gone.append(thing.old)
-            left -= thing.old.bytes
+        too_old = older_than is not None and thing.days >= older_than
+        too_much = left is not None and max_bytes is not None and left > max_bytes
+        if not (too_old or too_much):
+            continue
+        old = Old(thing.what, thing.size(), thing.days)
+        if not really or thing.remove():
+            gone.append(old)
+            left = None if left is None else left - old.bytes
     return Cleaned(tuple(gone), left)
 
 
 def _artifacts(cache: Path, now: float) -> Iterator[_Thing]:
     store = Store(cache / "store")
     for entry in store.entries():
-        old = Old(f"{entry.kind} {entry.key[:12]}", entry.bytes, (now - entry.used) / _DAY)
-        yield _Thing(old, lambda key=entry.key: store.remove(key))
+        yield _Thing(
+            f"{entry.kind} {entry.key[:12]}",
+            (now - entry.used) / _DAY,
+            lambda entry=entry: entry.bytes,
+            lambda key=entry.key: store.remove(key),
+        )
 
 
 def _build_trees(cache: Path, now: float) -> Iterator[_Thing]:
     for slot in worktree.slots(cache):
         days = (now - (slot / "lock").stat().st_mtime) / _DAY
-        yield _Thing(Old(f"build tree {slot.name}", disk_usage(slot), days), lambda slot=slot: worktree.remove(slot))
+        yield _Thing(f"build tree {slot.name}", days, _size_of(slot), lambda slot=slot: worktree.remove(slot))
 
 
 def _sources(cache: Path, now: float) -> Iterator[_Thing]:
     """Each is as old as its youngest build tree; one that still has build trees when its turn comes stays."""
     for tree, used in source.unpacked(cache):
-        old = Old(f"source {tree.name}", disk_usage(tree), (now - used) / _DAY)
-        yield _Thing(old, lambda tree=tree: source.remove(cache, tree.name))
+        days = (now - used) / _DAY
+        yield _Thing(f"source {tree.name}", days, _size_of(tree), lambda tree=tree: source.remove(cache, tree.name))
 
 
 def _runs(root: Path, now: float) -> Iterable[_Thing]:
@@ -105,7 +117,11 @@ def _runs(root: Path, now: float) -> Iterable[_Thing]:
         days = (now - max(path.stat().st_mtime for path in (folder, events))) / _DAY
         if finished or days >= INTERRUPTED:
             what = f"run {folder.name}" if finished else f"interrupted run {folder.name}"
-            yield _Thing(Old(what, disk_usage(folder), days), lambda folder=folder: _remove(folder))
+            yield _Thing(what, days, _size_of(folder), lambda folder=folder: _remove(folder))
+
+
+def _size_of(folder: Path) -> Callable[[], int]:
+    return functools.cache(lambda: disk_usage(folder))
 
 
 def _remove(folder: Path) -> bool:

@@ -8,6 +8,7 @@ beside and renamed, so a reader never sees half of one, whatever was killed.
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -67,8 +68,13 @@ class Entry:
 
     kind: str
     key: str
-    bytes: int
+    path: Path
     used: float
+
+    @functools.cached_property
+    def bytes(self) -> int:
+        """What its files occupy on the disk. Looked up once, when it is first asked for: a store has many artifacts."""
+        return disk_usage(self.path)
 
 
 def canonical(value: object) -> str:
@@ -148,13 +154,13 @@ class Store:
         return "" if self.find(kind, inputs) else self._why(kind, inputs, subject)
 
     def entries(self) -> Iterator[Entry]:
-        """Every whole artifact; ``bytes`` counts what its files occupy on the disk."""
+        """Every whole artifact."""
         for inputs in sorted(self.root.glob(f"*/*/{_INPUTS}")):
             folder = inputs.parent
             if folder.name.startswith(_MAKING):
                 continue
             with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
-                yield Entry(folder.parent.name, folder.name, disk_usage(folder), inputs.stat().st_mtime)
+                yield Entry(folder.parent.name, folder.name, folder, inputs.stat().st_mtime)
 
     def remove(self, key: str) -> bool:
         """Remove the artifact of a key; False if there is none. Waits while it is being made."""
@@ -262,9 +268,14 @@ def _short(value: object) -> str:
 def disk_usage(folder: Path) -> int:
     """Bytes that the files under ``folder`` occupy; a file with several hard links counts by its share."""
     total = 0
-    for here, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                stat = os.lstat(os.path.join(here, name))
-                total += stat.st_blocks * 512 // max(stat.st_nlink, 1)
+    folders = [os.fspath(folder)]
+    while folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat(follow_symlinks=False)
+                    total += stat.st_blocks * 512 // max(stat.st_nlink, 1)
     return total

@@ -67,6 +67,11 @@ TABLE = {
     ".venv/bin/kpv validate my-series": Instead(
         f".venv/bin/kpv validate my-series {NARROW}", "all of it takes a minute and a half; the same scenarios as ever"
     ),
+    "kpv clean --max-size 4 --work --runs runs": Instead(
+        "KPV_CACHE=$HOME/cache kpv clean --max-size 4 --work --runs runs",
+        "sizes up all of a cache, which takes seconds; what goes is tried by tests/test_housekeeping.py",
+        prints="would be removed",
+    ),
     "kpv boot -k merged -m max -- lazyfree -r lazyfree.64k.full_cover": Instead(
         "kpv boot --help", "a command in a guest is run by tests/system/test_boot.py", prints="[-- COMMAND...]"
     ),

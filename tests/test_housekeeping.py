@@ -108,3 +108,12 @@ def test_build_trees_go_before_their_source_and_stay_while_they_are_in_use(bench
     ]
     assert disk_usage(bench.cache / "sources") < 1 << 16
     assert bench.build().path.exists(), "and all of it can be made again"
+
+
+def test_by_age_alone_nothing_that_stays_is_sized_up(cache, monkeypatch):
+    sized: list[Path] = []
+    monkeypatch.setattr("pipeline.store.disk_usage", lambda folder: sized.append(folder) or 1)
+    found = housekeeping.clean(cache, older_than=30)
+    assert (len(sized), found.bytes, found.left) == (1, 1, None)
+    assert housekeeping.clean(cache, older_than=30, max_bytes=3).left == 2
+    assert len(sized) == 4

@@ -61,4 +61,5 @@ def clean(
         [[entry.what, f"{entry.bytes / 2**20:.1f}", f"{entry.days:.1f} days ago"] for entry in found.gone],
     )
     done = "removed" if really else "to remove"
-    print(f"{found.bytes / 2**20:.0f} MiB {done}, {found.left / 2**20:.0f} MiB stay; {cache_folder()}")
+    stays = "" if found.left is None else f", {found.left / 2**20:.0f} MiB stay"
+    print(f"{found.bytes / 2**20:.0f} MiB {done}{stays}; {cache_folder()}")
