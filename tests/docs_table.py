@@ -21,6 +21,7 @@ class Instead:
 
 _NO_MUTANT = "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only 'no-such-*'"
 _MUTATE = "the options are read; a campaign over some mutants is run by tests/system/test_mutate.py"
+_CLEAN = "a cache of many cells takes seconds to look through; what goes is tried by tests/test_housekeeping.py"
 
 _SHORT = "-k merged -m max -o free --size 64k --range 4m"
 
@@ -67,10 +68,9 @@ TABLE = {
     ".venv/bin/kpv validate my-series": Instead(
         f".venv/bin/kpv validate my-series {NARROW}", "all of it takes a minute and a half; the same scenarios as ever"
     ),
+    "kpv clean": Instead("KPV_CACHE=$HOME/cache kpv clean", _CLEAN, prints="would be removed"),
     "kpv clean --max-size 4 --work --runs runs": Instead(
-        "KPV_CACHE=$HOME/cache kpv clean --max-size 4 --work --runs runs",
-        "sizes up all of a cache, which takes seconds; what goes is tried by tests/test_housekeeping.py",
-        prints="would be removed",
+        "KPV_CACHE=$HOME/cache kpv clean --max-size 4 --work --runs runs", _CLEAN, prints="would be removed"
     ),
     "kpv boot -k merged -m max -- lazyfree -r lazyfree.64k.full_cover": Instead(
         "kpv boot --help", "a command in a guest is run by tests/system/test_boot.py", prints="[-- COMMAND...]"
