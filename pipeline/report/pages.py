@@ -1,11 +1,9 @@
-"""Page states, one letter a page, as rows of 16-page blocks: with 4K pages a block is what one contiguous
-set of PTEs covers, if it is aligned so."""
+"""Page states, one letter a page, as rows of blocks: what one contiguous set of PTEs covers, if it is aligned so."""
 
 from itertools import groupby
 
 from markupsafe import Markup, escape
 
-BLOCK = 16
 #: More than a cell's regions hold; what is beyond is counted, not drawn.
 MAX_PAGES = 1024
 #: Letters of observation.Pages.
@@ -25,9 +23,9 @@ STATES = {
 UNKNOWN = "unknown state"
 
 
-def blocks(states: str) -> list[str]:
-    """The states cut into blocks of 16 pages; the last may be shorter."""
-    return [states[at : at + BLOCK] for at in range(0, len(states), BLOCK)]
+def blocks(states: str, size: int) -> list[str]:
+    """The states cut into blocks of ``size`` pages; the last may be shorter."""
+    return [states[at : at + size] for at in range(0, len(states), size)]
 
 
 def describe(states: str) -> str:
@@ -42,11 +40,14 @@ def describe(states: str) -> str:
     return f"{at} page{'s' * (at != 1)}: {'; '.join(shown)}" if runs else "no pages"
 
 
-def markup(states: str) -> Markup:
-    """The drawing: a ``b`` a block, an ``i`` a run of one state in it; the letters stay, so colour is not needed."""
+def markup(states: str, size: int) -> Markup:
+    """The drawing: a ``b`` a block of ``size`` pages, an ``i`` a run of one state in it.
+
+    The letters stay, so colour is not needed.
+    """
     drawn = states[:MAX_PAGES]
     parts = []
-    for block in blocks(drawn):
+    for block in blocks(drawn, size):
         runs = ((letter, "".join(group)) for letter, group in groupby(block))
         parts.append(
             Markup("<b>{}</b>").format(

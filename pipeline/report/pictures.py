@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.contpte.descriptor import GRANULES, LAST
 from pipeline.observation import Cell, Pages
 from pipeline.report.blocks import Reading
 from pipeline.report.readings import steps_of
@@ -22,10 +23,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class PagesRow:
-    """Page states at a checkpoint; kernels that show the same states share a drawing."""
+    """Page states at a checkpoint; kernels that show the same states share a drawing. ``block``: pages of a contiguous
+    block."""
 
     at: str
     region: str
+    block: int
     drawings: tuple[tuple[str, str], ...]
 
 
@@ -69,7 +72,7 @@ def _look(reading: Reading) -> tuple[object, ...]:
 
 def page_states(cells: Sequence[Cell], but: Collection[str] = ()) -> tuple[PagesRow, ...]:
     """Every checkpoint of every region, over the kernels; ``but`` those checkpoints of the region itself."""
-    rows = []
+    rows, block = [], _block_of(cells)
     seen_keys = dict.fromkeys((record.at, record.region, at) for cell in cells for record, at in _numbered(cell))
     for key in seen_keys:
         if key[1] == "range" and key[0] in but:
@@ -83,8 +86,15 @@ def page_states(cells: Sequence[Cell], but: Collection[str] = ()) -> tuple[Pages
         drawings = tuple(
             ("all kernels" if everyone else ", ".join(kernels), states) for states, kernels in same.items()
         )
-        rows.append(PagesRow(key[0], key[1], drawings))
+        rows.append(PagesRow(key[0], key[1], block, drawings))
     return tuple(rows)
+
+
+def _block_of(cells: Sequence[Cell]) -> int:
+    """Pages of a contiguous block, by the page size that the tests found; of 4K pages where they told none."""
+    sizes = {cell.params["page_size"] for cell in cells if "page_size" in cell.params}
+    granule = next((one for one in GRANULES.values() if sizes == {one.page}), GRANULES["4k"])
+    return granule.contiguous[LAST]
 
 
 def _numbered(cell: Cell) -> Iterator[tuple[Pages, int]]:

@@ -72,6 +72,16 @@ def test_page_states_that_a_picture_shows_are_not_told_twice(realistic):
     assert [row.at for row in job.pages] == ["after-rewrite", "after-reclaim"]
 
 
+@pytest.mark.parametrize(("page_size", "block"), [(4096, 16), (16384, 128), (65536, 32)])
+def test_page_states_are_in_rows_of_a_contiguous_block_of_the_granule(page_size, block):
+    states = [Pages(at="end", region="range", states="a" * 256)]
+    study = a_study()
+    made = [a_cell(name, pages=states, params={"folios": 4, "page_size": page_size}) for name in names(study)]
+    page = html.render(a_run(study, cells=made), {})
+    drawn = re.search(r"<span class=pages role=img[^>]*>(.*?)</span>", page)
+    assert re.findall(r"<i class=pa>(a+)</i>", drawn[1]) == ["a" * block] * (256 // block)
+
+
 def test_more_jobs_than_a_page_holds_are_counted(monkeypatch):
     monkeypatch.setattr(jobs, "MAX_JOBS", 1)
     run = a_run()

@@ -225,19 +225,19 @@ def test_a_run_of_700_cells_stays_below_a_megabyte():
 
 
 def test_page_states_are_blocks_of_16_with_words_for_who_does_not_see_them():
-    drawn = pages.markup("L" * 16 + "L" * 14 + "..")
+    drawn = pages.markup("L" * 16 + "L" * 14 + "..", 16)
     assert drawn.count("<b>") == 2
     assert 'aria-label="32 pages: 0 to 29 lazyfree, large folio; 30 to 31 not mapped"' in drawn
 
 
 def test_an_unknown_or_hostile_state_is_shown_as_such():
-    drawn = str(pages.markup('L"<'))
+    drawn = str(pages.markup('L"<', 16))
     assert "<i class=px>&#34;</i>" in drawn
     assert "unknown state" in drawn
 
 
 def test_many_pages_are_counted_not_drawn():
-    assert "and 976 more pages" in pages.markup("a" * 2000)
+    assert "and 976 more pages" in pages.markup("a" * 2000, 16)
     assert len(pages.describe("ab" * 1000)) < 600
 
 
