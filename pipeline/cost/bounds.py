@@ -195,7 +195,7 @@ def excess(broken: Broken) -> str:
     """A comparison that does not hold, and by how much: the difference, and what it is of the right side."""
     by = broken.left - broken.right
     if not by:
-        return f"{broken.text} does not hold: both are {broken.left:,}"
+        return f"both are {broken.left:,}: {broken.text} does not hold"
     share = f" ({abs(by) / abs(broken.right):.1%})" if broken.right else ""
     how = "more" if by > 0 else "less"
-    return f"{broken.text} does not hold: {broken.left:,} is {abs(by):,}{share} {how} than {broken.right:,}"
+    return f"{broken.left:,} is {abs(by):,}{share} {how} than {broken.right:,}: {broken.text} does not hold"

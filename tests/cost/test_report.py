@@ -91,7 +91,7 @@ def test_every_drawing_tells_in_words_what_it_draws_and_has_a_table_beside_it(vi
 def test_what_is_outside_a_bound_is_told_with_by_how_much_and_whether_that_was_expected(view):
     words = page_of(view).text
     assert "v2: No block is taken apart unconverted as expected ✗ FAIL" in words
-    assert "cost.converts == 0 does not hold: 2,048 is 2,048 more than 0" in words
+    assert "2,048 is 2,048 more than 0: cost.converts == 0 does not hold" in words
 
 
 def test_names_from_a_study_or_a_guest_are_no_markup(run):
