@@ -12,6 +12,9 @@ APART = 15
 #: Shapes that tell lines apart where colours do not; the style sheet has as many colours.
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 
+#: A value so little outside of a tick, e.g. 0.998, wants no tick of its own.
+SLACK = 1.02
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -116,14 +119,14 @@ def log_plot(
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Ticks from at or below ``low`` to at or above ``high``: powers of ten, with 2 and 5 where they are few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    """Ticks from about ``low`` or below to about ``high`` or above: powers of ten, with 2 and 5 where they are few."""
+    first, last = math.floor(math.log10(low * SLACK)), math.ceil(math.log10(high / SLACK))
     last = max(last, first + 1)
     if last - first > 3:
         return [10.0**power for power in range(first, last + 1)]
     steps = [factor * 10.0**power for power in range(first, last) for factor in (1, 2, 5)] + [10.0**last]
-    start = max(at for at, tick in enumerate(steps) if tick <= low * (1 + 1e-9))
-    end = min(at for at, tick in enumerate(steps) if tick >= high * (1 - 1e-9))
+    start = max(at for at, tick in enumerate(steps) if tick <= low * SLACK)
+    end = min(at for at, tick in enumerate(steps) if tick >= high / SLACK)
     return steps[start : max(end, start + 1) + 1]
 
 
