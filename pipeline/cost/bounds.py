@@ -15,13 +15,13 @@ from pipeline.judge.invariants import summarize
 from pipeline.judge.model import Decision, Judgement, Row, Verdict
 from pipeline.study import Expect, Kernel
 
-#: Of the instructions of a call, two measurements of the same may differ by so much; events not at all.
+#: Of the instructions of a call, two boots may differ by so much; events not at all.
 STEADY = 0.001
 
 #: What every kernel is judged by, whatever the study's bounds are.
 BUILT_IN = {
     "measured": "Everything that the study counts was counted",
-    "steady": "The same call costs the same each time",
+    "steady": "The same call costs the same in every boot",
     "linear": "No cost grows faster than its range",
 }
 
@@ -81,14 +81,22 @@ def _measured(measured: Measured, kernel: str) -> Iterable[Row]:
 
 
 def _steady(measured: Measured, kernel: str) -> Iterable[Row]:
-    """Of every call that was measured more than once: the spread of its counts."""
+    """Of every call that was measured at the same place of several boots: the spread of its counts.
+
+    Repeats in one boot are other calls in this: what was before them differs.
+    """
     for machine in measured.machines:
         for point in measured.points:
-            samples = [one for one in measured.all(kernel, machine, point) if not unfit(one)]
-            if len(samples) < 2:
+            by_place: dict[int, list[Sample]] = {}
+            for one in measured.all(kernel, machine, point):
+                if not unfit(one):
+                    by_place.setdefault(one.repeat, []).append(one)
+            alike = [samples for samples in by_place.values() if len({one.boot for one in samples}) > 1]
+            if not alike:
                 continue
-            place, different = f"{kernel}/{machine}/{point}", _unsteady(samples)
-            text = f"{len(samples)} times alike"
+            place = f"{kernel}/{machine}/{point}"
+            different = next((why for samples in alike if (why := _unsteady(samples))), "")
+            text = f"alike in {max(map(len, alike))} boots"
             yield _row(place, different) if different else Row(cell=place, verdict=Verdict.PASS, text=text)
 
 
@@ -98,10 +106,10 @@ def _unsteady(samples: list[Sample]) -> str:
         values = [sample.counts.get(name) for sample in samples]
         known = [value for value in values if value is not None]
         if len(known) not in (0, len(values)):
-            return f"{name} was counted {len(known)} times of {len(values)}"
+            return f"{name} was counted in {len(known)} boots of {len(values)}"
         allowed = STEADY * min(known, default=0) if name == "instructions" else 0
         if known and max(known) - min(known) > allowed:
-            return f"{name} between {min(known):,} and {max(known):,} in {len(known)} measurements of the same"
+            return f"{name} between {min(known):,} and {max(known):,} in {len(known)} boots"
     return ""
 
 
