@@ -50,7 +50,7 @@ def growth(view: View) -> Iterator[tuple[Plot, str]]:
     """Instructions by range, a plot an operation and folio size, with its caption."""
     page = view.measured.page_bytes
     for series in view.range_growth():
-        what = f"{series.operation}, {series.size} folios"
+        what = f"{view.name(series.operation, series.machine)}, {series.size} folios"
         plot = log_plot(
             f"Instructions of {what}, by range",
             {

@@ -88,10 +88,9 @@ def functions(view: View, table: Table) -> Grid:
 def overview(view: View, kernel: str) -> Grid:
     """Change of the instructions of every operation by folio size."""
     sizes = sorted({line.folio for table in view.tables for line in table.of(INSTRUCTIONS)})
-    several = len(view.measured.machines) > 1
     rows = [
         (
-            f"{table.operation}, {table.machine}" if several else table.operation,
+            view.name(table.operation, table.machine),
             *(percent(table.change(size, kernel)) for size in sizes),
         )
         for table in view.tables
@@ -110,7 +109,9 @@ def growth(view: View) -> Grid:
             first, last = (spec.size_of(found.points[at][0] * page) for at in (0, -1))
             fitted = (small(found.per_unit), f"{found.fixed:,.0f}", power(found.exponent))
             flag = "yes" if found.faster_than_linear else "no"
-            rows.append((one.operation, series.size, f"{first} to {last}", one.kernel, *fitted, flag))
+            rows.append(
+                (view.name(one.operation, one.machine), series.size, f"{first} to {last}", one.kernel, *fitted, flag)
+            )
     return Grid(header, tuple(rows), words=4)
 
 
@@ -118,7 +119,15 @@ def steady(view: View) -> Grid:
     """Old over new at every range."""
     found = view.steady()
     ranges = sorted({at for one in found for at, _ in one.ratios}, key=spec.bytes_of)
-    rows = [(one.operation, one.size, one.kernel, *(times(dict(one.ratios).get(at)) for at in ranges)) for one in found]
+    rows = [
+        (
+            view.name(one.operation, one.machine),
+            one.size,
+            one.kernel,
+            *(times(dict(one.ratios).get(at)) for at in ranges),
+        )
+        for one in found
+    ]
     return Grid(("operation", "folio", "kernel", *ranges), tuple(rows), words=3)
 
 
@@ -133,6 +142,5 @@ def spread(view: View) -> Grid:
             spreads = [view.measured.spread(kernel, table.machine, point) for kernel in table.kernels]
             found[size] = max((one for one in spreads if one is not None), default=None)
         if any(one is not None for one in found.values()):
-            name = f"{table.operation}, {table.machine}" if len(view.measured.machines) > 1 else table.operation
-            rows.append((name, *(percent(found[size]) for size in sizes)))
+            rows.append((view.name(table.operation, table.machine), *(percent(found[size]) for size in sizes)))
     return Grid(("operation", *(spec.size_of(size) for size in sizes)), tuple(rows))

@@ -92,6 +92,8 @@ def _table(view: View, table: Table) -> list[str]:
     if table.zero:
         lines += [f"0 everywhere: {', '.join(map(escaped, table.zero))}.", ""]
     lines += _grid("Fitted over the folio sizes from a contiguous block to below a PMD", grids.folios(view, table))
+    if table.operation != view.tables[0].operation:  # the page has those of every operation
+        return lines
     size, _, _ = view.functions(table)
     lead = f"Functions with the most instructions of their own, {size} folios; calls in parentheses"
     return lines + _grid(lead, grids.functions(view, table))

@@ -17,9 +17,8 @@ ROWS = 2
 def render(view: View) -> str:
     """The text: the verdict, the first operation in full, the others where they tell most, growth, how to repeat it."""
     lines = _head(view)
-    for at, table in enumerate(view.tables):
-        if at == 0 or table.published:
-            lines += ["", *_table(view, table)]
+    for table in view.tables[:1]:
+        lines += ["", *_table(view, table)]
     lines += [*_others(view), *_growth(view), *_outside(view), *_tail(view)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -98,7 +97,14 @@ def _growth(view: View) -> list[str]:
         for one in series.kernels:
             flag = "FASTER than linear" if one.growth.faster_than_linear else ""
             rows.append(
-                [one.operation, series.size, one.kernel, small(one.growth.per_unit), power(one.growth.exponent), flag]
+                [
+                    view.name(one.operation, one.machine),
+                    series.size,
+                    one.kernel,
+                    small(one.growth.per_unit),
+                    power(one.growth.exponent),
+                    flag,
+                ]
             )
     if not rows:
         return []

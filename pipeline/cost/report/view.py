@@ -11,7 +11,7 @@ from pipeline.cost.flame import FunctionLine
 from pipeline.cost.measured import Measured
 from pipeline.cost.model import CostRun, Sample
 from pipeline.cost.spec import Point, Published
-from pipeline.cost.tables import FolioGrowth, RangeGrowth, Table, telling
+from pipeline.cost.tables import INSTRUCTIONS, FolioGrowth, RangeGrowth, Table, telling
 from pipeline.cost.words import OPERATIONS
 from pipeline.judge.model import Decision, Judgement, Row, Verdict
 
@@ -75,6 +75,7 @@ class Series:
 class Steady:
     """Old over new at every range counted, so that a short range is known to tell what a long one does."""
 
+    machine: str
     operation: str
     size: str
     kernel: str
@@ -98,8 +99,14 @@ class View:
 
     @property
     def judged(self) -> CostRun:
-        """The record with its judgement."""
-        return self.run.model_copy(update={"judgement": self.judgement})
+        """The record with its judgement, and with the profiles of the calls that the tables have."""
+        shown = set()
+        for table in self.tables:
+            for line in table.of(INSTRUCTIONS):
+                point = Point(table.operation, line.folio, table.range)
+                shown |= {id(self.measured.one(kernel, table.machine, point)) for kernel in table.kernels}
+        samples = [one if id(one) in shown else one.model_copy(update={"profile": None}) for one in self.run.samples]
+        return self.run.model_copy(update={"judgement": self.judgement, "samples": samples})
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -143,7 +150,9 @@ class View:
 
     def steady(self) -> list[Steady]:
         return [
-            Steady(operation, spec.size_of(folio), kernel, tuple((spec.size_of(at), ratio) for at, ratio in found))
+            Steady(
+                machine, operation, spec.size_of(folio), kernel, tuple((spec.size_of(at), ratio) for at, ratio in found)
+            )
             for machine in self.measured.machines
             for operation, folio, kernel, found in tables.ratios(self.measured, machine)
         ]
@@ -194,6 +203,10 @@ class View:
 
     def title(self, table: Table) -> str:
         return table.title or OPERATIONS[table.operation]
+
+    def name(self, operation: str, machine: str) -> str:
+        """An operation as tables of several call it: with its machine where there are several."""
+        return f"{operation}, {machine}" if len(self.measured.machines) > 1 else operation
 
     def place(self, table: Table) -> str:
         """The range of a table, and its machine where there are several."""
