@@ -82,7 +82,12 @@ def _others(view: View) -> list[str]:
         line = next(one for one in table.of(INSTRUCTIONS) if one.folio == folio)
         figures = [small(entry.per_page) for entry in line.entries]
         rows.append(
-            [table.operation, line.size, *figures, *(percent(line.of(name).change) for name in view.candidates)]
+            [
+                view.name(table.operation, table.machine),
+                line.size,
+                *figures,
+                *(percent(line.of(name).change) for name in view.candidates),
+            ]
         )
     if len(rows) < 2:
         return []
