@@ -33,6 +33,6 @@ COUNTS: Mapping[str, str] = {
     "isb": "ISB instructions",
     "atomics": "exclusive stores and LSE atomics: taking a lock, a reference, a bit of page flags",
     "page_table_locks": "page table locks taken: calls of the functions that map and lock a table of PTEs",
-    "folio_locks": "calls of functions that lock or unlock a folio; what the compiler inlined is not among them",
+    "folio_locks": "folio locks given back, calls of folio_unlock(): what takes one is mostly inlined",
     "exceptions": "exceptions taken from EL0 to EL1: 1 for a system call, one for each fault",
 }

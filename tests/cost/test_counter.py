@@ -155,6 +155,15 @@ def test_an_interrupt_in_an_interrupt_is_held_off_too(cpu):
     assert (cpu.instructions, cpu.held_off, cpu.interrupts) == (11, 23, 2)
 
 
+def test_a_fault_in_an_interrupt_is_held_off_too(cpu):
+    cpu.enter()
+    cpu.run(EL1_IRQ, 9, HANDLER)
+    cpu.run(EL1_SYNC, 8, HANDLER, ERET, NONE, EL1_IRQ + 4)
+    cpu.run(EL1_IRQ + 4, 8, HANDLER, ERET)
+    cpu.run(TEXT + 16, 2, SYSCALL)
+    assert (cpu.instructions, cpu.held_off) == (11, 1 + 8 + 8)
+
+
 def test_an_interrupt_of_the_program_is_no_part_of_a_call(cpu):
     cpu.run(USER, 3)
     cpu.run(EL0_IRQ, 9, HANDLER)
@@ -190,6 +199,31 @@ def test_another_task_and_the_way_to_it_are_held_off(cpu):
     cpu.run(TEXT + 24, 1, SYSCALL)
     assert (cpu.instructions, cpu.held_off, cpu.switches, cpu.event("isb")) == (12, 1060, 1, 0)
     assert cpu.stacks()[ENTRY, SYSCALL] == (1, 7)
+
+
+def test_nothing_of_the_scheduler_is_counted_not_even_that_it_was_called(cpu):
+    cpu.enter()
+    cpu.run(TEXT + 16, 2, SYSCALL, CALL)
+    cpu.run(TEXT + 0x800, 20, SCHEDULE, CALL)
+    cpu.run(TEXT + 0x100, 7, LEAF, RETURN)
+    assert cpu.stacks()[ENTRY, SYSCALL, SCHEDULE] == (0, 0)
+    assert cpu.stacks()[ENTRY, SYSCALL, SCHEDULE, LEAF] == (0, 0)
+
+
+def test_calls_that_an_exception_never_returned_from_are_forgotten_with_it(cpu):
+    for _ in range(5000):
+        cpu.run(USER, 3)
+        cpu.run(EL0_SYNC, 5, ENTRY, CALL)
+        cpu.run(TEXT, 4, SYSCALL, ERET)
+    assert (cpu.exceptions, cpu.broken) == (5000, "")
+    assert cpu.stacks()[ENTRY, SYSCALL] == (5000, 20000)
+
+
+def test_a_return_to_where_nothing_was_called_is_counted_as_one(cpu):
+    cpu.enter()
+    cpu.run(TEXT + 16, 2, SYSCALL, RETURN)
+    cpu.run(TEXT + 0x100, 7, LEAF)
+    assert (cpu.strayed, cpu.instructions) == (1, 18)
 
 
 def test_a_user_s_stack_pointer_is_no_task(cpu):
