@@ -1,5 +1,6 @@
 """What is booted for a study's costs, and what its samples are made of; the boots themselves are system tests."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from pipeline.cost import campaign, guest
 from pipeline.cost.guest import BootJob, Task
 from pipeline.cost.model import CostBoot
 from pipeline.cost.wanted import DEFAULT
+from pipeline.errors import InfraError
 from pipeline.events import Finding, StageFinished, StageProgress, StageStarted
+from pipeline.exercise import Stopped
 from pipeline.guest import cpio
 from pipeline.guest import machine as machines
 from pipeline.guest.plugins import Plugin
@@ -154,3 +157,21 @@ def test_what_was_counted_is_not_counted_again_unless_told(job, tmp_path, monkey
     assert told[-1].cached
     assert not count(fresh=True)[0].cached and told[0].why == "told to run again"
     assert len(booted) == 3
+
+
+def test_whatever_ends_a_run_ends_every_vm(job, tmp_path, monkeypatch):
+    other_runs, stopped = threading.Event(), []
+
+    def run(asked: BootJob, *, stop: threading.Event):
+        if asked.kernel == "merged":
+            other_runs.wait(10)
+            raise InfraError("the disk is full")
+        other_runs.set()
+        stopped.append(stop.wait(10))
+        raise Stopped("given up")
+
+    monkeypatch.setattr(guest, "run", run)
+    jobs = [job, replace(job, id="v2", kernel="v2", image_sha256="v2"), replace(job, id="late", image_sha256="late")]
+    with pytest.raises(InfraError, match="the disk is full"):
+        campaign._count_all(jobs, Options(cache=tmp_path, runs=tmp_path, jobs=2), lambda event: None)
+    assert stopped == [True]
