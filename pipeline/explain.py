@@ -15,6 +15,7 @@ from pipeline.judge.model import Verdict
 from pipeline.observation import Outcome
 from pipeline.stages import as_seen
 from pipeline.study import BUILT_IN, Claim, Invariant, Study
+from pipeline.tlb import model as tlb
 
 #: How many scenarios a line names.
 SOME = 8
@@ -172,6 +173,10 @@ def topics(study: Study) -> Iterator[Topic]:
         yield Topic(counter, "counter", meaning, source, "a claim's expressions name them, e.g. vmstat.pglazyfree")
     for rule in RULES.values():
         yield Topic(rule.id, "rule on page tables", f"Must hold: {rule.title}.", rule.source, "docs/page-tables.md")
+    for name, title in tlb.RULES.items():
+        yield Topic(name, "rule of the TLB model", f"Must hold: {title}.", "qemu/contpte-tlb", "docs/hardware-model.md")
+    for name, words in tlb.COUNTERS.items():
+        yield Topic(f"tlb.{name}", "counter", f"{words[0].upper()}{words[1:]}.", "qemu/contpte-tlb/report.c")
     for name, title in BUILT_IN.items():
         yield Topic(
             name,
@@ -204,6 +209,8 @@ def _of_study(study: Study) -> Iterator[Topic]:
 
 def _invariant(invariant: Invariant, study: Study) -> tuple[str, str]:
     """Its meaning, with the row of the guest tests' table on checks, and its source."""
+    if invariant.holds:
+        return f"{invariant.title}. Holds when: {invariant.holds}.", f"step {invariant.step}"
     told = _row(resources.folder("guest-tests") / "README.md", invariant.id)
     scenarios = [s.id for s in study.scenario if invariant.id in s.checks]
     meaning = f"{invariant.title}." + (f" Holds when: {told}." if told else "")

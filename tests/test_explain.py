@@ -10,6 +10,7 @@ from pipeline.judge.model import Verdict
 from pipeline.observation import Outcome
 from pipeline.observe import preconditions
 from pipeline.study import BUILT_IN, Study
+from pipeline.tlb import model
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,8 @@ def shipped() -> Study:
 
 
 def test_every_verdict_exit_code_outcome_end_rule_and_name_of_a_study_has_a_meaning(shipped):
-    words = [*Verdict, *Outcome, *End, *RULES, *BUILT_IN, *(str(int(code)) for code in Exit)]
+    words = [*Verdict, *Outcome, *End, *RULES, *model.RULES, *(f"tlb.{name}" for name in model.COUNTERS), *BUILT_IN]
+    words += [*(str(int(code)) for code in Exit)]
     words += [entry.id for entry in (*shipped.claim, *shipped.invariant, *shipped.known, *shipped.probe)]
     words += [name for scenario in shipped.scenario for name in scenario.properties]
     for word in words:
