@@ -13,7 +13,7 @@ from pipeline.run import Run
 from pipeline.study import Claim, matches
 
 #: Enough of a study that went wrong everywhere; beyond it a cell has its line in the table, and its files.
-MAX_JOBS, MAX_LOGS = 250, 40
+MAX_JOBS, MAX_LOGS = 300, 40
 #: Where a run keeps the files of its boots.
 BOOTS = "boots/"
 
@@ -70,6 +70,8 @@ class Jobs:
             if "/" in row.cell
         }
         self.number = self.logged = self.left = 0
+        #: Variants still to come of which a cell does not simply pass: room is kept for them.
+        self.loud = len({cell.job for cell in run.cells if self._loud(cell)})
 
     def of(self, cells: Sequence[Cell]) -> tuple[Job, ...]:
         """The jobs of one variant: one where its machines show the same; none where nothing is worth it."""
@@ -83,10 +85,11 @@ class Jobs:
             verdicts.add(face)
             pages = tuple(record for cell in of_machine for record in cell.pages)
             alike.setdefault((face, pages), []).append(of_machine)
-        worth = len(verdicts) > 1 or any(self._loud(c) or f"{c.machine}/{c.job}" in self.deciding for c in cells)
-        if not worth:
+        loud = any(map(self._loud, cells))
+        self.loud -= loud
+        if not loud and len(verdicts) == 1 and not any(f"{c.machine}/{c.job}" in self.deciding for c in cells):
             return ()
-        room = max(0, MAX_JOBS - self.number)
+        room = max(0, MAX_JOBS - self.number - (0 if loud else self.loud))
         self.left += max(0, len(alike) - room)
         return tuple(self._job(group) for group in list(alike.values())[:room])
 

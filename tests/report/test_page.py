@@ -90,6 +90,13 @@ def test_more_jobs_than_a_page_holds_are_counted(monkeypatch):
     assert "1 job more fail, differ or decide a claim" in html.render(run, {})
 
 
+def test_where_room_is_short_what_fails_comes_before_what_only_decides(monkeypatch):
+    monkeypatch.setattr(jobs, "MAX_JOBS", 2)
+    run = a_run(cells=with_cell(all_cells(a_study()), "v2/max/fork.64k", checks=[BROKEN], outcome="failed"))
+    shown, left = scenarios(run)
+    assert ([job.name for one in shown.values() for job in one.jobs], left) == (["full.64k", "fork.64k"], 2)
+
+
 def test_every_cell_leads_somewhere(realistic):
     shown, _ = cells.scenarios(realistic, cell_verdicts(realistic), {})
     there = cells.anchors(shown)
