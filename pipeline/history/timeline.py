@@ -7,7 +7,7 @@ from pipeline.history.index import Entry, Point
 from pipeline.judge.model import Verdict
 from pipeline.report.words import MARK
 
-#: Runs whose marks a table shows, the first last.
+#: Runs whose marks a table shows, the newest last.
 SHOWN = 24
 
 
@@ -77,14 +77,15 @@ def telling(some: Iterable[Line]) -> list[Line]:
 
 
 def rows(some: Sequence[Line]) -> list[list[str]]:
-    """For a table: study, kernel, claim, marks of the first runs, verdict now, since when, and what was before."""
-    runs = runs_of(some)[-SHOWN:]
+    """For a table: study, kernel, claim, marks of the newest runs of its study, verdict now, since when, and before."""
+    studies = {line.study for line in some}
+    runs = {study: runs_of(line for line in some if line.study == study)[-SHOWN:] for study in studies}
     return [
         [
             line.study,
             line.kernel,
             line.of or "(the kernel)",
-            line.marks(runs),
+            line.marks(runs[line.study]),
             str(line.now.verdict),
             f"{line.since.run.started[:10]} {line.since.run.id}",
             str(line.before or ""),

@@ -59,6 +59,14 @@ def test_a_run_that_lacks_a_claim_has_no_mark_for_it(lines, tmp_path):
     assert shorter.marks(timeline.runs_of(lines)) == " ✗✗  "
 
 
+def test_a_row_has_the_marks_of_the_newest_runs_of_its_own_study(lines, monkeypatch):
+    monkeypatch.setattr(timeline, "SHOWN", 3)
+    split = line(lines, "v2", "no-split")
+    other = timeline.Line("other", "v2", "no-split", split.points[:1])
+    assert [row[3] for row in timeline.rows([split, other])] == ["✗✓✓", "✓"]
+    assert timeline.rows([split])[0][4:] == ["PASS", "2026-01-04 20260104-000000-demo", "FAIL"]
+
+
 def test_json_has_every_point(lines):
     (told,) = [entry for entry in timeline.as_dict(lines) if entry["of"] == "no-split"]
     assert told["first_changed"] == "20260102-000000-demo"
