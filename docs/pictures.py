@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="the run's folder; its report.html is what is pictured")
     parser.add_argument("--decision", default="fold-kept", help="id of the claim or invariant whose blocks are shown")
+    parser.add_argument("--into", type=Path, default=HERE, help="folder of the pictures, else this one")
     wanted = parser.parse_args()
     report = wanted.run.resolve() / "report.html"
     if not report.is_file():
@@ -30,7 +31,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1180, "height": 760}, color_scheme="light")
         page.goto(report.as_uri())
-        page.screenshot(path=HERE / "report.png")
+        page.screenshot(path=wanted.into / "report.png")
         # Twice as fine, as it is small.
         page = browser.new_page(viewport={"width": 1180, "height": 760}, color_scheme="light", device_scale_factor=2)
         page.goto(report.as_uri())
@@ -38,7 +39,7 @@ def main() -> None:
         if not blocks.count():
             sys.exit(f"{report}: decision {wanted.decision} shows no blocks; name another with --decision")
         page.add_style_tag(content=".pic { padding: 12px; margin: 0 }")
-        blocks.screenshot(path=HERE / "blocks.png")
+        blocks.screenshot(path=wanted.into / "blocks.png")
         browser.close()
 
 

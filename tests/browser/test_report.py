@@ -1,6 +1,10 @@
 """report.html as a reader meets it: at three widths, in both schemes, on paper, by keyboard, with a screen reader."""
 
 import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -11,6 +15,7 @@ from tests.report.builders import a_run
 
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[2]
 WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1280}
 #: CSS pixels of A4 less the margins that Chromium prints with are 718; a study may have longer names than this one.
 PAPER = 560
@@ -130,3 +135,15 @@ def test_a_screen_reader_is_told_the_pictures_and_the_verdicts_in_words(visit):
     assert re.search(
         r'rowheader "probe.contpte_convert"(.|\n)*cell "16"(.|\n)*cell "8"(.|\n)*cell "0"', row.aria_snapshot()
     )
+
+
+def test_the_pictures_of_the_docs_are_made_from_a_report(report_file, tmp_path):
+    command = [sys.executable, ROOT / "docs/pictures.py", report_file.parent, "--into", tmp_path]
+    done = subprocess.run([*command, "--decision", "no-convert"], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    sizes = {path.name: struct.unpack(">II", path.read_bytes()[16:24]) for path in tmp_path.glob("*.png")}
+    assert sizes["report.png"] == (1180, 760)
+    assert sizes["blocks.png"][0] > 2 * 1000  # twice as fine
+    missing = subprocess.run([*command, "--decision", "builds"], capture_output=True, text=True, timeout=50)
+    assert missing.returncode == 1
+    assert "decision builds shows no blocks" in missing.stderr
