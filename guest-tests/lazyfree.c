@@ -214,6 +214,64 @@ TEST_F(lazyfree, dontneed_hole_empty)
 }
 
 /*
+ * What is kept of F1, of which [0, 1/2) is freed, is zero but for one word: the
+ * first, the last, one in the middle, or none. A split may map a page that is all
+ * zero to the zero page, and no other. Kills: a look at a part of a page only.
+ */
+TEST_F(lazyfree, partial_sparse)
+{
+	size_t nr = self->nr, first = nr + nr / 2, words = psize / sizeof(uint64_t), lost = 0, bad = 0;
+	size_t at[] = { 0, words - 1, words / 2, words };
+
+	NEED_PARTS();
+	REGION(2);
+	for (size_t i = first; i < rg.pages; i++) {
+		memset(page_words(&rg, i), 0, psize);
+		if (at[i % 4] < words)
+			page_words(&rg, i)[at[i % 4]] = pattern(i, 1) | 1;
+	}
+	region_free(_metadata, &rg, nr, nr / 2, "free");
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = first; i < rg.pages; i++) {
+			for (size_t w = 0; w < words; w++) {
+				uint64_t want = w == at[i % 4] ? pattern(i, 1) | 1 : 0;
+
+				if (page_words(&rg, i)[w] != want && !lost++)
+					bad = i;
+			}
+		}
+		if (!round && !region_reclaim_lazyfree(self, &rg, "reclaim"))
+			SKIP(return, "lazyfree pages were not reclaimed");
+		if (!round)
+			region_page_out(self, &rg);
+	}
+	CHECK("outside-range-untouched", !lost, "%zu words of sparse pages lost, first in page %zu",
+	      lost, bad);
+	for (size_t i = first; i < rg.pages; i++)
+		page_write(&rg, i, 2);
+	region_finish(_metadata, self, &rg);
+}
+
+/*
+ * Directly behind a whole folio a page that is not there: F0, and of F1 the first
+ * page empty; F2, and of F3 the first page the zero page. Kills: a step over the
+ * hole that is as long as the batch before it.
+ */
+TEST_F(lazyfree, hole_behind_folio)
+{
+	size_t nr = self->nr;
+
+	NEED_PARTS();
+	REGION(4);
+	region_hole(&rg, nr, 1);
+	region_hole(&rg, 3 * nr, 1);
+	page_touch_read(&rg, 3 * nr);
+	NEED("zero_page", count_states(region_states(&rg), "z") == 1, 1,
+	     count_states(region_states(&rg), "z"));
+	partial(_metadata, self, 0, rg.pages);
+}
+
+/*
  * Write right after the free through a translation that was writable before
  * it, one page in each folio: at[n] in Fn. One page only, since in a
  * contiguous block the dirty bit of one keeps all. Kills: no TLB flush, and, on

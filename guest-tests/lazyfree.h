@@ -462,8 +462,11 @@ static inline bool region_populate(FIX *self, struct region *r)
 	return true;
 }
 
-/* Whole folios of the variant's order, written through; false: see self->why. */
-static inline bool region_map(FIX *self, struct region *r, size_t folios)
+/*
+ * Whole folios of the variant's order, written through, that begin so many bytes
+ * past an address that is aligned as any folio is; false: see self->why.
+ */
+static inline bool region_map_at(FIX *self, struct region *r, size_t folios, size_t shift)
 {
 	if (self->why[0])
 		return false;
@@ -472,7 +475,7 @@ static inline bool region_map(FIX *self, struct region *r, size_t folios)
 		abort();
 	kpv_param("folios", folios);
 	kpv_param("pages", r->pages);
-	r->base = region_reserve(r->pages * psize, 0);
+	r->base = region_reserve(r->pages * psize, shift);
 	if (!kpv_need("region", r->base, 1, !!r->base)) {
 		snprintf(self->why, sizeof(self->why), "no place for the region");
 		return false;
@@ -483,6 +486,11 @@ static inline bool region_map(FIX *self, struct region *r, size_t folios)
 	kpv_mark(KPV_MARK_CHECKPOINT, kpv_hash("mapped"), (uintptr_t)r->base, r->pages * psize,
 		 KPV_MARK_OWN);
 	return true;
+}
+
+static inline bool region_map(FIX *self, struct region *r, size_t folios)
+{
+	return region_map_at(self, r, folios, 0);
 }
 
 /*

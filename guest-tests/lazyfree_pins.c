@@ -154,6 +154,21 @@ TEST_F(lazyfree, unsplittable_first_inside)
 	free_unsplittable(_metadata, self, self->nr / 2, self->nr / 2 + self->nr, 0, SIZE_MAX);
 }
 
+/*
+ * As unsplittable_first, but F0 is the last folio of its page table, and F1 in
+ * the next one. Kills: a failure that ends the walk where the table ends.
+ */
+TEST_F(lazyfree, unsplittable_ends_table)
+{
+	size_t table = psize << kpv_max_order(psize), folio = self->nr * psize;
+
+	NEED_PARTS();
+	NEED("bytes_in_table", folio < table, table, folio);
+	if (!region_map_at(self, &rg, 3, table - folio))
+		SKIP(return, "%s", self->why);
+	unsplittable_first(_metadata, self, PIN_PIPE);
+}
+
 /* F0 whole, F1 [0, 1/2) cannot be split and ends the range; F2 is not freed. */
 TEST_F(lazyfree, unsplittable_last)
 {

@@ -27,7 +27,7 @@
 #define MIN_ROUNDS	8
 #define MIN_DISTURBED	3
 #define ROUND_MS	120
-#define GIVE_UP_MS	4000		/* for MIN_ROUNDS, on whatever machine */
+#define GIVE_UP_MS	20000		/* for MIN_ROUNDS, on whatever machine */
 #define ANSWER_MS	10000		/* for the other side to answer */
 #define MAX_LIST	8
 #define DELAY		4000		/* turns of an empty loop, at most */

@@ -71,6 +71,12 @@ static void check_discarded(META *_metadata, const FIX *self, struct region *r, 
 	CHECK("discarded", !kept && discarded >= (int64_t)freed,
 	      "%s: %zu of %zu freed pages are still there, pglazyfreed %lld: %.128s", name, kept,
 	      freed, (long long)discarded, states);
+	/* Every page that was discarded was reclaimed, and is counted as such. */
+	CHECK("discarded",
+	      step_event("pgsteal_anon") + step_event("pgsteal_file") >= discarded,
+	      "%s: pglazyfreed %lld, pgsteal_anon %lld, pgsteal_file %lld", name,
+	      (long long)discarded, (long long)step_event("pgsteal_anon"),
+	      (long long)step_event("pgsteal_file"));
 	check_not_swapped(_metadata, r, name);
 }
 
@@ -388,6 +394,35 @@ TEST_F(lazyfree, counted_where_charged)
 	      other == 0,
 	      "%zu pages freed, pglazyfree %lld; %zu gone, pglazyfreed %lld; the task's: %lld",
 	      rg.pages, (long long)marked, lazy, (long long)discarded, (long long)other);
+	region_finish(_metadata, self, &rg);
+}
+
+/*
+ * Reclaimed by way of the root cgroup, which is above the one that is charged: the
+ * event is the latter's all the same. Kills: events counted for the target of a
+ * reclaim.
+ */
+TEST_F(lazyfree, counted_below_target)
+{
+	int64_t discarded, before;
+	size_t lazy, left;
+	int root;
+
+	REGION(4);
+	root = open(CGROUP_ROOT "/memory.reclaim", O_WRONLY | O_CLOEXEC);
+	NEED("cgroup_reclaim_root", root >= 0, 1, 0);
+	before = memcg_event(self->cgroup_joined, "pglazyfreed", KPV_NULL);
+	NEED("memory_stat", before != KPV_NULL, 0, before);
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	lazy = count_states(region_states(&rg), "lL");
+	close(self->reclaim_fd);
+	self->reclaim_fd = root;
+	left = region_reclaim(self, &rg, "reclaim");
+	lazy -= left;
+	NEED("discarded_pages", lazy, 1, lazy);
+	discarded = memcg_event(self->cgroup_joined, "pglazyfreed", before + lazy) - before;
+	CHECK("counted-where-charged", discarded == (int64_t)lazy,
+	      "%zu pages gone, pglazyfreed of their cgroup %lld", lazy, (long long)discarded);
 	region_finish(_metadata, self, &rg);
 }
 

@@ -275,6 +275,43 @@ TEST_F(lazyfree, mixed_rw_first)
 }
 
 /*
+ * A first child had the first half of each folio and is gone: that half is
+ * read-only, the other writable, when all is shared with a second child. What the
+ * parent writes then, in either half, does not reach it. Kills: a fork that
+ * write-protects a batch by what its first entry is.
+ */
+TEST_F(lazyfree, forked_twice_mixed)
+{
+	size_t nr = self->nr, half = nr / 2;
+	pid_t first;
+	int status;
+
+	NEED_PARTS();
+	REGION(2);
+	for (size_t f = 0; f < 2; f++)
+		ASSERT_EQ(0, madvise(rg.base + (f * nr + half) * psize, half * psize, MADV_DONTFORK));
+	first = fork();
+	if (!first)
+		_exit(0);
+	ASSERT_EQ(first, waitpid(first, &status, 0));
+	for (size_t f = 0; f < 2; f++)
+		ASSERT_EQ(0, madvise(rg.base + (f * nr + half) * psize, half * psize, MADV_DOFORK));
+	NEED("vmas", region_vmas(&rg) == 1, 1, region_vmas(&rg));
+	CHILD_START();
+	page_write(&rg, 0, 2);
+	page_write(&rg, half, 2);
+	page_write(&rg, nr - 1, 2);
+	check_sharer(_metadata, 0, rg.pages, "after the parent's writes");
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	page_write(&rg, 1, 3);
+	page_write(&rg, nr - 2, 3);
+	page_write(&rg, nr + half + 1, 3);
+	RECLAIM();
+	check_sharer(_metadata, 0, rg.pages, "after reclaim");
+	shared_finish(_metadata, self);
+}
+
+/*
  * PG_dirty and shared: to be skipped, for PG_dirty may be all that keeps the
  * child's data. Made so: the child does not map the first page, the only one
  * with a dirty PTE. The blocks are unfolded beforehand, or the dirty bit of one

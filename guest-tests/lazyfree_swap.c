@@ -224,6 +224,60 @@ TEST_F(lazyfree, entries_mixed)
 }
 
 /*
+ * Directly behind a folio's entries a page that is not there, and behind that one
+ * pages that are: F0 swapped out, of F1 the first page empty; F2 swapped out, of
+ * F3 the first page the zero page. Kills: a step over the hole that is as long as
+ * the batch of entries before it.
+ */
+TEST_F(lazyfree, entries_before_hole)
+{
+	size_t nr = self->nr, swapped;
+
+	NEED_PARTS();
+	REGION(4);
+	region_hole(&rg, nr, 1);
+	region_hole(&rg, 3 * nr, 1);
+	page_touch_read(&rg, 3 * nr);
+	SWAP_OUT(0, nr);
+	SWAP_OUT(2 * nr, nr);
+	swapped = count_states(region_states(&rg), "s");
+	NEED("swap_entries", swapped == 2 * nr, 2 * nr, swapped);
+	NEED("zero_page", count_states(region_states(&rg), "z") == 1, 1,
+	     count_states(region_states(&rg), "z"));
+	region_class(&rg, 0, nr, PAGE_GONE);
+	region_class(&rg, 2 * nr, nr, PAGE_GONE);
+	kpv_param("freed_pages", 2 * nr - 2);
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	check_entries(_metadata, &rg, 0);
+	check_exactly_lazyfree(_metadata, &rg);
+	RECLAIM();
+	region_finish(_metadata, self, &rg);
+}
+
+/*
+ * F0 present, F1 swapped out; freed are F0 and F1 [0, 1/2): the other half of
+ * the entries stays, with its data. Kills: how far a batch of entries may go
+ * reckoned once, where the walk begins, and not where the batch does.
+ */
+TEST_F(lazyfree, entries_run_on)
+{
+	size_t nr = self->nr, half = nr / 2, swapped;
+
+	NEED_PARTS();
+	REGION(2);
+	SWAP_OUT(nr, nr);
+	swapped = count_states(region_states(&rg), "s");
+	NEED("swap_entries", swapped == nr, nr, swapped);
+	region_class(&rg, nr, half, PAGE_GONE);
+	region_free(_metadata, &rg, 0, nr + half, "free");
+	check_entries(_metadata, &rg, half);
+	check_exactly_lazyfree(_metadata, &rg);
+	check_neighbours(_metadata, &rg);
+	RECLAIM();
+	region_finish(_metadata, self, &rg);
+}
+
+/*
  * The entries are shared with a child, which keeps its own: its data come back.
  * Kills: slots freed for all who have an entry.
  */
@@ -410,6 +464,32 @@ TEST_F(lazyfree, cached_shared)
 	region_free(_metadata, &rg, 0, rg.pages, "free");
 	kpv_param("swap_cache_pages_after", in_swap_cache(&rg));
 	check_no_lazy_slot(_metadata, &rg);
+	RECLAIM();
+	check_sharer(_metadata, 0, rg.pages, "after reclaim");
+	shared_finish(_metadata, self);
+}
+
+/*
+ * Read back, not written, while mlocked, so that the slots are given up at once:
+ * from then on PG_dirty is all that says that a page has data. Unlocked, shared
+ * by a fork, freed. Kills: a slot given up without PG_dirty, with which the
+ * child's only copy looks clean.
+ */
+TEST_F(lazyfree, slot_gone_shared)
+{
+	size_t cached;
+
+	REGION(2);
+	SWAP_OUT(0, rg.pages);
+	EVICT();
+	NEED_DONE("mlocked", !mlock2(rg.base, rg.pages * psize, MLOCK_ONFAULT));
+	SWAP_IN(0, rg.pages);
+	NEED_DONE("munlocked", !munlock(rg.base, rg.pages * psize));
+	cached = in_swap_cache(&rg);
+	NEED("swap_cache_pages", !cached, 0, cached);
+	kpv_param("pg_dirty_pages", region_pg_dirty(&rg));
+	CHILD_START();
+	region_free(_metadata, &rg, 0, rg.pages, "free");
 	RECLAIM();
 	check_sharer(_metadata, 0, rg.pages, "after reclaim");
 	shared_finish(_metadata, self);

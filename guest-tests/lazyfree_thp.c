@@ -787,6 +787,38 @@ TEST_F(lazyfree, blocks_write_after_free_last)
 	blocks_written(_metadata, self, 2, cont_ptes() - 1);
 }
 
+/*
+ * One call over F0, which a PMD maps, and, where F1 was, folios of one contiguous
+ * block each, which PTEs map; pages of F0 and of the small folios are written at
+ * once, none of them the first of its folio. Kills: a flush in strides of the
+ * largest mapping that the call met.
+ */
+TEST_F(lazyfree, pmd_before_folios)
+{
+	size_t nr = self->nr, small = cont_ptes(), order = 0;
+	size_t list[] = { nr / 2 + 1, nr + 3, nr + small + small / 2, 2 * nr - 1 };
+	int got;
+
+	PMD_REGION(2);
+	while ((1UL << order) < small)
+		order++;
+	ASSERT_EQ(0, madvise(rg.base + nr * psize, nr * psize, MADV_DONTNEED));
+	NEED_DONE("thp_size", thp_select(self, order));
+	for (size_t i = nr; i < 2 * nr; i++)
+		page_store(&rg, i, 1);
+	kpv_drain();
+	ASSERT_TRUE(kpv_read_pages(kpv.pagemap, rg.base, rg.pages));
+	got = kpv_order_at(nr, rg.pages);
+	NEED("small_folio_order", got == (int)order, order, got);
+	NEED_PMD_MAPPED(nr);
+	region_free_write(_metadata, &rg, 0, rg.pages, list, KPV_COUNT(list), "free-write");
+	check_write_cancels(_metadata, &rg);
+	if (!region_reclaim_lazyfree(self, &rg, "reclaim"))
+		SKIP(return, "lazyfree pages were not reclaimed");
+	check_data(_metadata, &rg);
+	region_finish(_metadata, self, &rg);
+}
+
 /* ---- across two page tables ---- */
 
 /* The region moved so that the middle of F1 is where one page table ends and the next begins. */

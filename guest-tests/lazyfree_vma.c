@@ -505,6 +505,27 @@ TEST_F(lazyfree, mlock_after_free)
 	region_finish(_metadata, self, &rg);
 }
 
+/*
+ * Freed, then F0 [1/2, 1) mlocked: the folio is in two VMAs, and its locked half
+ * stays, whatever it reads and whatever becomes of the other. F1 is the control.
+ * Kills: a discard that looks at the first page's VMA only, or at the folio's
+ * flag, which a part does not set.
+ */
+TEST_F(lazyfree, mlock_part_after_free)
+{
+	size_t nr = self->nr, half = nr / 2;
+
+	NEED_PARTS();
+	REGION(2);
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	ASSERT_EQ(0, mlock2(rg.base + half * psize, half * psize, MLOCK_ONFAULT));
+	content_note(half, half);
+	if (!reclaim_control(self, nr, nr))
+		SKIP(return, "lazyfree pages were not reclaimed");
+	check_content_stays(_metadata, half, half, "aAlLdD", "mlocked in part");
+	region_finish(_metadata, self, &rg);
+}
+
 /* ---- other advice after MADV_FREE ---- */
 
 /*
@@ -635,17 +656,42 @@ static bool uffd_protect(int fd, size_t first, size_t nr, bool on)
 	return !ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
 }
 
-/* Pages whose PTE says otherwise than "protected up to here, and no further". */
-static size_t uffd_wp_wrong(size_t armed)
+/* Pages whose entry says otherwise than that just [first, first + nr) are protected. */
+static size_t uffd_wp_wrong_but(size_t first, size_t nr)
 {
 	size_t wrong = 0;
 
 	if (!kpv_read_pages(kpv.pagemap, rg.base, rg.pages))
 		return SIZE_MAX;
 	for (size_t i = 0; i < rg.pages; i++)
-		wrong += (kpv.pagemap_buf[i] >> 57 & 1) != (i < armed);
+		wrong += (kpv.pagemap_buf[i] >> 57 & 1) != (i >= first && i < first + nr);
 	return wrong;
 }
+
+static size_t uffd_wp_wrong(size_t armed)
+{
+	return uffd_wp_wrong_but(0, armed);
+}
+
+/* The protection is just [first, first + nr)'s, and a write there is told. */
+static void check_uffd_wp(META *_metadata, size_t first, size_t nr, const char *when)
+{
+	size_t wrong = uffd_wp_wrong_but(first, nr);
+	int begin = access_signal(&rg, first, true), end = access_signal(&rg, first + nr - 1, true);
+
+	CHECK("uffd-wp-kept", !wrong && begin == SIGBUS && end == SIGBUS,
+	      "%s: %zu pages wrong, a write to the first of the protected gives signal %d, to the last %d",
+	      when, wrong, begin, end);
+}
+
+/* The region is registered, and [first, first + nr) protected. */
+#define UFFD_PROTECTED(fd, first, nr) do {				\
+	fd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_SIGBUS); \
+	NEED_DONE("userfaultfd_wp", fd >= 0);					\
+	NEED_DONE("registered", uffd_register(fd, UFFDIO_REGISTER_MODE_WP));	\
+	NEED_DONE("protected", uffd_protect(fd, first, nr, true));		\
+	NEED("armed_pages", !uffd_wp_wrong_but(first, nr), 0, uffd_wp_wrong_but(first, nr)); \
+} while (0)
 
 /*
  * F0, F1 and F2 [0, 1/2) are write-protected by userfaultfd; all is freed. Each
@@ -679,6 +725,94 @@ TEST_F(lazyfree, uffd_wp)
 	page_write(&rg, nr / 2, 2);
 	page_write(&rg, armed, 2);
 	check_write_cancels(_metadata, &rg);
+	RECLAIM();
+	close(fd);
+	region_finish(_metadata, self, &rg);
+}
+
+/*
+ * One page of each contiguous block is protected, so that the block is unfolded;
+ * freed; then mprotect makes all entries read-only, and writable again: the block
+ * may be folded only if its entries agree. Kills: folding that does not look at
+ * the bit, and gives one entry's to all.
+ */
+static void uffd_wp_one_page(META *_metadata, FIX *self, size_t page)
+{
+	int fd;
+
+	UFFD_PROTECTED(fd, page, 1);
+	region_free(_metadata, &rg, 0, rg.pages, "free");
+	ASSERT_EQ(0, mprotect(rg.base, rg.pages * psize, PROT_READ));
+	ASSERT_EQ(0, mprotect(rg.base, rg.pages * psize, PROT_READ | PROT_WRITE));
+	check_uffd_wp(_metadata, page, 1, "after mprotect and back");
+	region_free(_metadata, &rg, 0, rg.pages, "free-again");
+	check_uffd_wp(_metadata, page, 1, "after another free");
+	for (size_t i = page - 1; i < page + 2; i += 2)
+		if (i < rg.pages)
+			page_write(&rg, i, 2);
+	check_write_cancels(_metadata, &rg);
+	RECLAIM();
+	close(fd);
+	region_finish(_metadata, self, &rg);
+}
+
+TEST_F(lazyfree, uffd_wp_inner_page)
+{
+	NEED_PARTS();
+	REGION(2);
+	uffd_wp_one_page(_metadata, self, 3);
+}
+
+/* The last entry of a block is the one whose writing tries to fold. */
+TEST_F(lazyfree, uffd_wp_last_page)
+{
+	NEED_PARTS();
+	REGION(2);
+	uffd_wp_one_page(_metadata, self, self->nr - 1);
+}
+
+/*
+ * F0, mapped by a PMD or by PTEs, is protected whole and freed in part, so it is
+ * split: every page of it stays protected, and F1 is not. Kills: protection lost
+ * where a PMD is split, or a folio.
+ */
+TEST_F(lazyfree, uffd_wp_split)
+{
+	size_t nr = self->nr;
+	int fd;
+
+	NEED_PARTS();
+	REGION(2);
+	UFFD_PROTECTED(fd, 0, nr);
+	region_free(_metadata, &rg, nr / 4, nr / 2, "free");
+	check_exactly_lazyfree(_metadata, &rg);
+	check_uffd_wp(_metadata, 0, nr, "after the split");
+	ASSERT_TRUE(uffd_protect(fd, 0, nr, false));
+	page_write(&rg, nr / 2, 2);
+	RECLAIM();
+	close(fd);
+	region_finish(_metadata, self, &rg);
+}
+
+/*
+ * As before, but half of what is kept is zero, which a split may map to the zero
+ * page: it is protected as before all the same. Kills: the bit lost with the page.
+ */
+TEST_F(lazyfree, uffd_wp_split_zero)
+{
+	size_t nr = self->nr, zero = nr / 2 + nr / 4;
+	int fd;
+
+	NEED_PARTS();
+	REGION(2);
+	memset(rg.base + zero * psize, 0, (nr - zero) * psize);
+	region_class(&rg, zero, nr - zero, PAGE_HOLE);
+	UFFD_PROTECTED(fd, 0, nr);
+	region_free(_metadata, &rg, 0, nr / 2, "free");
+	check_uffd_wp(_metadata, 0, nr, "after the split");
+	ASSERT_TRUE(uffd_protect(fd, 0, nr, false));
+	for (size_t i = zero; i < nr; i++)
+		page_write(&rg, i, 2);
 	RECLAIM();
 	close(fd);
 	region_finish(_metadata, self, &rg);
