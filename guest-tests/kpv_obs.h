@@ -91,6 +91,7 @@ static const char * const kpv_smaps_names[] = {
 };
 
 enum kpv_mthp_index {
+	KPV_MTHP_SPLIT_FAILED = 6,
 	KPV_MTHP_NR_ANON = 8,
 	KPV_MTHP_NR_ANON_PARTIALLY_MAPPED,
 };
