@@ -156,15 +156,21 @@ static inline bool file_read(const char *path, char *text, size_t size)
 }
 
 /* KiB of a line of /proc/meminfo, 0 if there is none. */
-static inline int64_t meminfo_kib(const char *name)
+/* KiB behind a name that begins a line, 0 if there is none. */
+static inline int64_t file_kib(const char *path, const char *name)
 {
 	char text[2048];
 	char *s;
 
-	if (!file_read("/proc/meminfo", text, sizeof(text)))
+	if (!file_read(path, text, sizeof(text)))
 		return 0;
 	s = strstr(text, name);
 	return s ? kpv_number(s + strlen(name)) : 0;
+}
+
+static inline int64_t meminfo_kib(const char *name)
+{
+	return file_kib("/proc/meminfo", name);
 }
 
 /* ---- folio sizes ---- */

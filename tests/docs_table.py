@@ -46,6 +46,21 @@ TABLE = {
     "kpv mutate patches/madvise-free-mthp --mutants tests/hardware-mutants": Instead(
         "kpv mutate patches/madvise-free-mthp --mutants tests/hardware-mutants --only 'no-such-*'", _MUTATE, exits=2
     ),
+    "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only mprotect-old-is-clean -s '!random*'": Instead(
+        "kpv mutate patches/madvise-free-mthp --mutants tests/mutants --only 'no-such-*' -s '!random*'",
+        "every cell of a mutant that survives: two minutes",
+        exits=2,
+    ),
+    "kpv fuzz docs/generator -m max --seed 100 -n 240": Instead(
+        "kpv fuzz docs/generator -k no-such", "tests/system/test_fuzz.py finds the same bug", exits=2
+    ),
+    "kpv repeat patches/madvise-free-mthp -k merged -m max -m a57 --times 30 --json repeat.json": Instead(
+        "kpv repeat patches/madvise-free-mthp -k merged -m max -s full_cover.64k --times 2 --json repeat.json",
+        "half a minute a pass",
+    ),
+    "kpv repeat patches/madvise-free-mthp -k merged -m max -s 'race_*' -n 100": Instead(
+        "kpv repeat patches/madvise-free-mthp -k merged -m max -s full_cover.64k -n 2", "half an hour"
+    ),
     "kpv validate patches/madvise-free-mthp -m max-tlb -m a57-tlb": Instead(
         "kpv validate patches/madvise-free-mthp -k merged -m max-tlb -s full_cover.64k",
         "one cell of one machine; the study is run whole, these machines included, by tests/system/test_validate.py",
