@@ -192,19 +192,25 @@ TEST_F(lazyfree, copied_under_reader)
 
 /* ---- to another node ---- */
 
-/* All pages of the region to a node; false if any did not get there. */
-static bool to_node(int node)
+/* All folios of the region to a node, each by its first page; false if any page is not there then. */
+static bool to_node(const FIX *self, int node)
 {
 	static void *pages[MAX_PAGES];
 	static int nodes[MAX_PAGES], status[MAX_PAGES];
 	bool there = true;
+	size_t nr = 0;
 
+	for (size_t i = 0; i < rg.pages; i += self->nr, nr++) {
+		pages[nr] = rg.base + i * psize;
+		nodes[nr] = node;
+	}
+	if (syscall(SYS_move_pages, 0, nr, pages, nodes, status, 1 << 1 /* MPOL_MF_MOVE */))
+		return false;
 	for (size_t i = 0; i < rg.pages; i++) {
 		pages[i] = rg.base + i * psize;
-		nodes[i] = node;
 		status[i] = -1;
 	}
-	if (syscall(SYS_move_pages, 0, rg.pages, pages, nodes, status, 1 << 1 /* MPOL_MF_MOVE */))
+	if (syscall(SYS_move_pages, 0, rg.pages, pages, NULL, status, 0))
 		return false;
 	for (size_t i = 0; i < rg.pages; i++)
 		there &= status[i] == node;
@@ -225,7 +231,7 @@ TEST_F(lazyfree, moved_to_node)
 	region_free(_metadata, &rg, 0, rg.pages, "free");
 	page_write(&rg, self->nr / 2, 2);
 	for (int node = 1; node >= 0; node--) {
-		NEED_DONE("moved", to_node(node));
+		NEED_DONE("moved", to_node(self, node));
 		ASSERT_TRUE(kpv_read_pages(kpv.pagemap, rg.base, rg.pages));
 		order = kpv_order_at(0, rg.pages);
 		NEED("folio_order", order == self->order, self->order, order);
