@@ -107,6 +107,24 @@ def test_a_wrong_study_is_a_usage_error(study, kpv, old, new, code, words):
         assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "mumble"], "mumble"),
+        (["--size", "3k"], "3k"),
+        (["--range", "5k"], "a range of 5k is no whole number of"),
+        (["-k", "nobody"], "nobody"),
+        (["-m", "max", "-m", "nothing"], "nothing"),
+        (["--method", "stopwatch"], "plugin or icount"),
+        (["--repeats", "0"], "--repeats"),
+    ],
+)
+def test_what_cannot_be_counted_is_a_usage_error(study, kpv, words, said):
+    code, err = kpv("cost", study, *words)
+    assert (code, "Traceback" in err) == (Exit.USAGE, False)
+    assert said in err
+
+
 def test_a_patch_that_does_not_apply_names_patch_file_hunk_and_version(study, kpv):
     edit(study.parent / "new.patch", "split = 1", "split = 7")
     code, said = kpv("build", study)

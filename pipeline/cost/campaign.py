@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pipeline
-from pipeline import events, resources, runfolder, stages
+from pipeline import events, near, resources, runfolder, stages
 from pipeline import run as runs
 from pipeline.cost import guest, spec
 from pipeline.cost.guest import BootJob, Task
@@ -22,6 +22,7 @@ from pipeline.cost.report.view import View
 from pipeline.errors import UserError
 from pipeline.events import Emit, Finding, Note, StageFinished, StageProgress, StageStarted
 from pipeline.guest import plugins, workloads
+from pipeline.guest.machine import Machine
 from pipeline.guest.plugins import Plugin
 from pipeline.kernel.build import BuildError, KernelArtifact
 from pipeline.stages import Options, Prepared
@@ -71,14 +72,7 @@ def run(
     fact = runs.StudyFact(file=stages.as_seen(study.path), sha256=stages.sha256(study.path), content=study)
     with runfolder.recording(emit) as (emit, keep_in):
         ready = stages.prepare(for_counting(study), options, emit)
-        chosen = [
-            machine for machine in ready.machines if (machine.id in machines if machines else machine.tlb is None)
-        ]
-        if not chosen:
-            raise UserError(
-                f"{study.path}: no machine to count on: {', '.join(machines) or 'each has a model of its TLBs'}",
-                hint=f"machines of the study: {', '.join(machine.id for machine in ready.machines)}",
-            )
+        chosen = _machines(ready, machines)
         programs = _programs(ready, options, emit, method=method)
         folder = runfolder.create(options.runs, f"{study.id}-cost", started)
         keep_in(folder / "events.jsonl")
@@ -130,6 +124,21 @@ def run(
         with events.stage(emit, "report", made.id):
             view = files.write_all(made, folder)
         return Result(view.judged, folder, view)
+
+
+def _machines(ready: Prepared, asked: tuple[str, ...]) -> list[Machine]:
+    """Those that are asked for, or all without a model of TLBs, which would be counted too. Raises UserError."""
+    known = [machine.id for machine in ready.machines]
+    for name in asked:
+        if name not in known:
+            raise near.unknown("machine", name, known, where="the study")
+    chosen = [machine for machine in ready.machines if (machine.id in asked if asked else machine.tlb is None)]
+    if not chosen:
+        raise UserError(
+            f"{ready.study.path}: no machine to count on: each has a model of its TLBs",
+            hint=f"choose one with -m: {', '.join(known)}",
+        )
+    return chosen
 
 
 def for_counting(study: Study) -> Study:
