@@ -81,22 +81,14 @@ def _measured(measured: Measured, kernel: str) -> Iterable[Row]:
 
 
 def _steady(measured: Measured, kernel: str) -> Iterable[Row]:
-    """Of every call that was measured at the same place of several boots: the spread of its counts.
-
-    Repeats in one boot are other calls in this: what was before them differs.
-    """
+    """Of every call that was measured in several boots: the spread of its counts."""
     for machine in measured.machines:
         for point in measured.points:
-            by_place: dict[int, list[Sample]] = {}
-            for one in measured.all(kernel, machine, point):
-                if not unfit(one):
-                    by_place.setdefault(one.repeat, []).append(one)
-            alike = [samples for samples in by_place.values() if len({one.boot for one in samples}) > 1]
-            if not alike:
+            samples = [one for one in measured.all(kernel, machine, point) if not unfit(one)]
+            if len({one.boot for one in samples}) < 2:
                 continue
-            place = f"{kernel}/{machine}/{point}"
-            different = next((why for samples in alike if (why := _unsteady(samples))), "")
-            text = f"alike in {max(map(len, alike))} boots"
+            place, different = f"{kernel}/{machine}/{point}", _unsteady(samples)
+            text = f"alike in {len(samples)} boots"
             yield _row(place, different) if different else Row(cell=place, verdict=Verdict.PASS, text=text)
 
 

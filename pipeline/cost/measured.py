@@ -67,24 +67,8 @@ class Measured:
         return self._samples.get((kernel, machine, point), [])
 
     def one(self, kernel: str, machine: str, point: Point) -> Sample | None:
-        """The cheapest measurement of a call that is evidence, or None; of equal ones the first.
-
-        The same call costs more where free lists and per-CPU caches are not at hand, which depends on what
-        was before it and not on the call; see ``spread``.
-        """
-        fit = [one for one in self.all(kernel, machine, point) if not unfit(one)]
-        return min(fit, key=lambda one: one.counts.get("instructions") or 0, default=None)
-
-    def spread(self, kernel: str, machine: str, point: Point) -> float | None:
-        """How far the dearest measurement of a call is above the cheapest, as a share; None of fewer than two.
-
-        In instructions. It says how much a call depends on what was before it in its boot.
-        """
-        found = [one.counts.get("instructions") for one in self.all(kernel, machine, point) if not unfit(one)]
-        totals = [total for total in found if total is not None]
-        if len(totals) < 2:
-            return None
-        return max(totals) / min(totals) - 1 if min(totals) else 0.0
+        """The first measurement of a call that is evidence, or None."""
+        return next((one for one in self.all(kernel, machine, point) if not unfit(one)), None)
 
     def why_absent(self, kernel: str, machine: str, point: Point) -> str:
         """Why there is no measurement of a call, "" if there is one."""

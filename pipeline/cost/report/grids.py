@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipeline.cost import spec
 from pipeline.cost.report.figures import MISSING, percent, power, small, times, total
 from pipeline.cost.report.view import View
-from pipeline.cost.spec import Point, Published
+from pipeline.cost.spec import Published
 from pipeline.cost.tables import INSTRUCTIONS, Line, Table
 
 Row = tuple[str, ...]
@@ -129,18 +129,3 @@ def steady(view: View) -> Grid:
         for one in found
     ]
     return Grid(("operation", "folio", "kernel", *ranges), tuple(rows), words=3)
-
-
-def spread(view: View) -> Grid:
-    """How far the dearest measurement of a call is above the cheapest, the most of any kernel, by folio size."""
-    sizes = sorted({line.folio for table in view.tables for line in table.of(INSTRUCTIONS)})
-    rows = []
-    for table in view.tables:
-        found = {}
-        for size in sizes:
-            point = Point(table.operation, size, table.range)
-            spreads = [view.measured.spread(kernel, table.machine, point) for kernel in table.kernels]
-            found[size] = max((one for one in spreads if one is not None), default=None)
-        if any(one is not None for one in found.values()):
-            rows.append((view.name(table.operation, table.machine), *(percent(found[size]) for size in sizes)))
-    return Grid(("operation", *(spec.size_of(size) for size in sizes)), tuple(rows))

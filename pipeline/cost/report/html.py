@@ -57,7 +57,6 @@ def render(view: View, folded: dict[tuple[str, str, str, str], str]) -> str:
             operations=[_operation(view, table, folded) for table in view.tables],
             growth=_shown(grids.growth(view)) if list(view.range_growth()) else None,
             growth_plots=list(drawings.growth(view)),
-            spread=_shown(grids.spread(view)),
             steady=_shown(grids.steady(view)),
             counted=COUNTS,
             limits=LIMITS,

@@ -11,9 +11,6 @@ from pipeline.cost.words import COUNTS
 from pipeline.report.markdown import escaped
 from pipeline.report.words import MARK, plural
 
-#: What the table of spreads is headed by.
-SPREAD = "How far the dearest measurement of a call in a boot is above the cheapest, which the tables have"
-
 
 def render(view: View) -> str:
     """The document as text."""
@@ -75,7 +72,7 @@ def _overview(view: View) -> list[str]:
     lines = ["## Where it is saved, and where it is paid", ""]
     for kernel in view.candidates:
         lines += _grid(f"Change of the instructions on {kernel}, by folio size", grids.overview(view, kernel))
-    return lines + _grid(SPREAD, grids.spread(view))
+    return lines
 
 
 def _table(view: View, table: Table) -> list[str]:
