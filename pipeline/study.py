@@ -240,7 +240,13 @@ class Study(Table):
                 if machine not in self.machines:
                     raise ValueError(f"scenario {scenario.id}: machine {machine!r} is not among the study's machines")
         self._checks()
-        spec.check(self.cost, self.published, self.bound, [kernel.id for kernel in self.kernel])
+        spec.check(
+            self.cost,
+            self.published,
+            self.bound,
+            kernels=[kernel.id for kernel in self.kernel],
+            machines=self.machines,
+        )
         for entry in self.machine:
             if entry.id not in self.machines:
                 raise ValueError(f"machine {entry.id!r} selects scenarios, but is not among the study's machines")

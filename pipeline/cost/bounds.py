@@ -72,7 +72,7 @@ def _row(place: str, reason: str, *, failed: bool = True, **more: str) -> Row:
 
 def _measured(measured: Measured, kernel: str) -> Iterable[Row]:
     for machine in measured.machines:
-        for point in measured.points:
+        for point in measured.planned(machine):
             place = f"{kernel}/{machine}/{point}"
             if reason := measured.why_absent(kernel, machine, point):
                 yield _row(place, reason, failed=False)
@@ -83,7 +83,7 @@ def _measured(measured: Measured, kernel: str) -> Iterable[Row]:
 def _steady(measured: Measured, kernel: str) -> Iterable[Row]:
     """Of every call that was measured in several boots: the spread of its counts."""
     for machine in measured.machines:
-        for point in measured.points:
+        for point in measured.planned(machine):
             samples = [one for one in measured.all(kernel, machine, point) if not unfit(one)]
             if len({one.boot for one in samples}) < 2:
                 continue
@@ -107,7 +107,7 @@ def _unsteady(samples: list[Sample]) -> str:
 
 def _linear(measured: Measured, kernel: str) -> Iterable[Row]:
     for machine in measured.machines:
-        for operation, folio, ranges in measured.families():
+        for operation, folio, ranges in measured.families(machine):
             place = f"{kernel}/{machine}/{operation}.{spec.size_of(folio)}"
             by_range = {at: measured.one(kernel, machine, Point(operation, folio, at)) for at in ranges}
             if missing := [at for at, sample in by_range.items() if sample is None]:
@@ -158,7 +158,9 @@ class _Names:
                 return None
             where = baseline.id
         if group == "shortest":
-            point = Point(point.operation, point.folio, self.measured.ranges(point.operation, point.folio)[0])
+            point = Point(
+                point.operation, point.folio, self.measured.ranges(self.machine, point.operation, point.folio)[0]
+            )
         sample = self.measured.one(where, self.machine, point)
         return None if sample is None else sample.counts.get(what)
 
@@ -167,10 +169,10 @@ def _bound(measured: Measured, kernel: str, bound: Bound) -> list[Row]:
     growing = any(name.startswith("shortest.") for name in expr.names_in(bound.holds, spec.LANGUAGE))
     rows = []
     for machine in measured.machines:
-        for point in measured.points:
+        for point in measured.planned(machine):
             if not bound.is_at(point):
                 continue
-            ranges = measured.ranges(point.operation, point.folio)
+            ranges = measured.ranges(machine, point.operation, point.folio)
             if growing and point.range == ranges[0]:
                 if len(ranges) == 1 and bound.sizes:
                     rows.append(_row(f"{kernel}/{machine}/{point}", "counted over one range only", failed=False))

@@ -97,14 +97,14 @@ def run(
             if isinstance(built, KernelArtifact)
             for image in [stages.sha256(built.image)]
             for machine in chosen
-            for task in tasks(spec.points(study.cost), repeats)
+            for task in tasks(spec.points(study.cost, machine.id), repeats)
         ]
         boots, samples = _count_all(jobs, options, emit)
         for recipe in ready.recipes:
             built = kernels[recipe.kernel.id]
             if isinstance(built, BuildError):
                 samples += [
-                    _not_built(built, recipe.kernel.id, m.id, p) for m in chosen for p in spec.points(study.cost)
+                    _not_built(built, recipe.kernel.id, m.id, p) for m in chosen for p in spec.points(study.cost, m.id)
                 ]
         made = CostRun(
             id=folder.name,
@@ -138,7 +138,13 @@ def _machines(ready: Prepared, asked: tuple[str, ...]) -> list[Machine]:
             f"{ready.study.path}: no machine to count on: each has a model of its TLBs",
             hint=f"choose one with -m: {', '.join(known)}",
         )
-    return chosen
+    counting = [machine for machine in chosen if spec.points(ready.study.cost, machine.id)]
+    if not counting:
+        names = ", ".join(dict.fromkeys(name for cost in ready.study.cost for name in cost.machines))
+        raise UserError(
+            f"{ready.study.path}: on {', '.join(m.id for m in chosen)} nothing is counted", hint=f"it is on {names}"
+        )
+    return counting
 
 
 def for_counting(study: Study) -> Study:

@@ -75,20 +75,26 @@ class Measured:
         reasons = [unfit(one) for one in self.all(kernel, machine, point)]
         return next(iter(reasons), "not measured") if all(reasons) else ""
 
-    def ranges(self, operation: str, folio: int) -> list[int]:
-        """Ranges that the study counts of an operation at a folio size, the shortest first; bytes."""
-        return sorted(point.range for point in self.points if (point.operation, point.folio) == (operation, folio))
+    def planned(self, machine: str) -> list[Point]:
+        """Every call that the study counts on a machine."""
+        return spec.points(self.run.study.content.cost, machine)
 
-    def families(self) -> Iterator[tuple[str, int, list[int]]]:
+    def ranges(self, machine: str, operation: str, folio: int) -> list[int]:
+        """Ranges that the study counts of an operation at a folio size, the shortest first; bytes."""
+        return sorted(
+            point.range for point in self.planned(machine) if (point.operation, point.folio) == (operation, folio)
+        )
+
+    def families(self, machine: str) -> Iterator[tuple[str, int, list[int]]]:
         """(operation, folio bytes, ranges) of all that is counted over two ranges or more."""
-        for operation, folio in dict.fromkeys((point.operation, point.folio) for point in self.points):
-            if len(ranges := self.ranges(operation, folio)) > 1:
+        for operation, folio in dict.fromkeys((point.operation, point.folio) for point in self.planned(machine)):
+            if len(ranges := self.ranges(machine, operation, folio)) > 1:
                 yield operation, folio, ranges
 
     def growth(self, kernel: str, machine: str, operation: str, folio: int, count: str) -> Growth | None:
         """How a count grows with the pages of the range; None where it is missing at one, or there is one only."""
         counts = {}
-        for at in self.ranges(operation, folio):
+        for at in self.ranges(machine, operation, folio):
             sample = self.one(kernel, machine, Point(operation, folio, at))
             value = sample.counts.get(count) if sample is not None else None
             if value is None or sample is None:

@@ -69,6 +69,8 @@ class Cost(Table):
     """Folio sizes: ``4k``, ``64k``, ``2m``."""
     ranges: Annotated[tuple[Size, ...], Field(min_length=1)]
     """Lengths of the range: ``64m``, ``1g``; each a whole number of folios."""
+    machines: tuple[Id, ...] = ()
+    """Machines it is counted on; all without a model of TLBs, if left out."""
 
     @property
     def points(self) -> list[Point]:
@@ -150,16 +152,22 @@ class Bound(Table):
         return (not self.sizes or point.folio in sizes) and (not self.ranges or point.range in ranges)
 
 
-def points(costs: Iterable[Cost]) -> list[Point]:
-    """Every call that a study counts, once, in its order."""
-    return list(dict.fromkeys(point for cost in costs for point in cost.points))
+def points(costs: Iterable[Cost], machine: str = "") -> list[Point]:
+    """Every call that a study counts, on ``machine`` if one is named, once, in its order."""
+    here = [cost for cost in costs if not machine or not cost.machines or machine in cost.machines]
+    return list(dict.fromkeys(point for cost in here for point in cost.points))
 
 
 def check(
-    costs: Sequence[Cost], published: Sequence[Published], bounds: Sequence[Bound], kernels: Iterable[str]
+    costs: Sequence[Cost],
+    published: Sequence[Published],
+    bounds: Sequence[Bound],
+    *,
+    kernels: Iterable[str],
+    machines: Iterable[str],
 ) -> None:
     """That the tables of a study fit together. Raises Misplaced, which names the key that does not."""
-    kernels = list(kernels)
+    kernels, machines = list(kernels), list(machines)
     counted: dict[str, set[tuple[str, str]]] = {}
     for cost in costs:
         counted.setdefault(cost.operation, set()).update((s, r) for s in cost.sizes for r in cost.ranges)
@@ -167,6 +175,9 @@ def check(
         if cost.operation not in OPERATIONS:
             known = ", ".join(OPERATIONS)
             raise Misplaced(("cost", at, "operation"), f"{cost.operation!r}: expected one of {known}")
+        for machine in cost.machines:
+            if machine not in machines:
+                raise Misplaced(("cost", at, "machines"), f"{machine!r} is no machine of the study")
         for size in cost.sizes:
             for length in cost.ranges:
                 if bytes_of(length) % bytes_of(size):

@@ -130,7 +130,9 @@ def tables(measured: Measured) -> list[Table]:
         for operation in dict.fromkeys(cost.operation for cost in study.cost):
             first = next(cost for cost in study.cost if cost.operation == operation)
             at = spec.bytes_of(first.ranges[0])
-            points = sorted({p for p in measured.points if p.operation == operation and p.range == at})
+            points = sorted({p for p in measured.planned(machine) if p.operation == operation and p.range == at})
+            if not points:
+                continue
             lines = tuple(_line(measured, machine, point, count) for count in COUNTS for point in points)
             beside = tuple(
                 (table, {spec.bytes_of(row.size): row for row in table.row})
@@ -167,7 +169,7 @@ def _line(measured: Measured, machine: str, point: Point, count: str) -> Line:
 def range_growth(measured: Measured, count: str = INSTRUCTIONS) -> Iterator[RangeGrowth]:
     """How a count grows with the range, wherever the study counts it over two ranges or more."""
     for machine in measured.machines:
-        for operation, folio, _ in measured.families():
+        for operation, folio, _ in measured.families(machine):
             for kernel in measured.kernels:
                 found = measured.growth(kernel.id, machine, operation, folio, count)
                 if found is not None:
@@ -197,7 +199,7 @@ def ratios(measured: Measured, machine: str) -> Iterator[tuple[str, int, str, li
     baseline = measured.run.study.content.baseline
     if baseline is None:
         return
-    for operation, folio, ranges in measured.families():
+    for operation, folio, ranges in measured.families(machine):
         old = _instructions(measured, baseline.id, machine, operation, folio, ranges)
         for kernel in measured.kernels:
             new = _instructions(measured, kernel.id, machine, operation, folio, ranges)

@@ -212,3 +212,13 @@ def test_a_range_has_contiguous_blocks_where_folios_are_large_enough(folio, bloc
     assert counts["blocks"] == blocks
     assert counts["pages"] == 16384
     assert counts["folios"] * counts["pages_per_folio"] == counts["pages"]
+
+
+def test_a_call_is_wanted_only_on_the_machines_that_its_table_names():
+    both = {"max": {"id": "max"}, "a57": {"id": "a57"}}
+    here = made.FREE.model_copy(update={"machines": ("max",)})
+    run = made.run(costs=[here], bounds=[TENTH]).model_copy(update={"machines": both})
+    assert judge(run).exit_code == 0
+    everywhere = made.run(costs=[made.FREE], bounds=[TENTH]).model_copy(update={"machines": both})
+    assert decision(everywhere, "merged", "measured").reason == "merged/a57/free.4k.64m: not measured (and 2 more)"
+    assert decision(everywhere, "merged", "a-tenth").verdict == Verdict.INCONCLUSIVE

@@ -105,6 +105,12 @@ def test_sizes_are_powers_of_two_units(size, expected):
     [
         ('sizes = ["4k", "64k"]', 'sizes = ["4kb"]', 'sizes = ["4kb"]', "cost.0.sizes.0: String should match"),
         ('ranges = ["64m"]', 'ranges = ["6k"]', 'ranges = ["6k"]', "cost.0.ranges: a range of 6k is no whole number"),
+        (
+            'ranges = ["64m"]',
+            'ranges = ["64m"]\nmachines = ["n1"]',
+            'machines = ["n1"]',
+            "cost.0.machines: 'n1' is no machine of the study",
+        ),
         ("old = 2.457796", "old = -1", "old = -1", "published.0.row.1.old: Input should be greater than 0"),
         (
             'kernels = ["v2", "new"]\n\n',
