@@ -131,7 +131,7 @@ def run(job: BootJob, emit: Emit, *, stop: threading.Event, until: Until | None 
             if fatal is not None and fatal.end is not None:
                 boot.end = fatal.end.end
             else:
-                (job.workdir / "trace.dat").write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
+                _fetch_trace(vm, job.workdir / "trace.dat", emit, subject)
                 boot.end = vm.poweroff(Deadline(POWEROFF_LIMIT))
     except VmEnded as err:
         if stop.is_set():
@@ -185,6 +185,14 @@ def _run_cells(
             if len(collector.cells) < len(jobs):
                 tell()
     return None
+
+
+def _fetch_trace(vm: VM, path: Path, emit: Emit, subject: str) -> None:
+    """The cells have ended and are judged without it, so a trace that the guest cannot make is told and no more."""
+    try:
+        path.write_bytes(trace.fetch(vm, deadline=Deadline(SETUP_LIMIT)))
+    except trace.TraceLost as err:
+        emit(Finding(subject=subject, what=f"{err.message}: its cells have no trace: {err.detail.strip()[-200:]}"))
 
 
 def heard(emit: Emit, subject: str) -> Callable[[str], None]:

@@ -11,8 +11,12 @@ from pipeline.guest.vm import VM
 _FILE = "/tmp/kpv-trace.dat"
 
 
+class TraceLost(InfraError):
+    """The guest could not make the file, e.g. because its kernel breaks trace-cmd."""
+
+
 def fetch(vm: VM, *, deadline: Deadline) -> bytes:
-    """The whole ring buffer of this boot; stops tracing and empties the buffer. Raises VmEnded, InfraError."""
+    """The whole ring buffer of this boot; stops tracing and empties the buffer. Raises VmEnded, TraceLost."""
     done = vm.run(
         # extract resets the filter of each subsystem and waits for a grace period each
         # time: 2 s in all, unless grace periods are expedited.
@@ -22,5 +26,5 @@ def fetch(vm: VM, *, deadline: Deadline) -> bytes:
         phase="fetching the trace",
     )
     if done.exit_status:
-        raise InfraError("trace-cmd extract failed in the guest", detail=done.text[-2000:])
+        raise TraceLost("trace-cmd extract failed in the guest", detail=done.text[-2000:])
     return done.output

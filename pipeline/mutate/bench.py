@@ -34,6 +34,8 @@ SLOT = "_mutants"
 #: A cell of a mutant has this many times as long as it takes without the mutant, and never less than the seconds
 #: below: a hang is told sooner than by the scenario's own limit, which is for a host under load.
 PATIENCE_TIMES, PATIENCE_SECONDS = 20, 5
+#: So many mutants in a row in whose guests nothing could be done: it is not their kernels.
+GIVE_UP = 3
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Bench:
         self._found: Reference | None = None
         self._image = ""
         self._primed = False
+        self._lost = 0
 
     def versions(self) -> dict[str, str]:
         return {
@@ -122,7 +125,14 @@ class Bench:
         if isinstance(kernel, BuildError):
             update: dict[str, object] = {"outcome": Outcome.NOT_BUILT, "reason": kernel.first, "times": times}
         else:
-            update = self._run(job, kernel, reference, times)
+            try:
+                update = self._run(job, kernel, reference, times)
+                self._lost = 0
+            except InfraError as err:  # a kernel may break the programs that kpv needs in the guest
+                self._lost += 1
+                if self._lost == GIVE_UP:
+                    raise
+                update = {"outcome": Outcome.INCONCLUSIVE, "reason": err.message, "times": times}
         result = blank.model_copy(update=update)
         record.keep(self._options.store, job.key, result)
         self.killers.add(result)
@@ -140,18 +150,24 @@ class Bench:
             return bool(killers)
 
         began = time.monotonic()
-        boots, observed = cells.exercise_all(
-            study,
-            stages.pairs(dataclasses.replace(self._ready, recipes=(job.recipe,)), {job.id: kernel}),
-            self._guest,
-            store=self._options.store,
-            workdir=self._folder / "boots",
-            jobs=self._options.jobs,
-            fresh=self._options.fresh,
-            emit=self._emit,
-            until=until,
-            rank=self.killers.rank(job.mutant.name),
-        )
+        boots: list[Boot] = []
+        observed: list[Cell] = []
+        try:
+            boots, observed = cells.exercise_all(
+                study,
+                stages.pairs(dataclasses.replace(self._ready, recipes=(job.recipe,)), {job.id: kernel}),
+                self._guest,
+                store=self._options.store,
+                workdir=self._folder / "boots",
+                jobs=self._options.jobs,
+                fresh=self._options.fresh,
+                emit=self._emit,
+                until=until,
+                rank=self.killers.rank(job.mutant.name),
+            )
+        except InfraError:
+            if not killers:  # a kill seen before the guest went to pieces is a kill
+                raise
         # A VM that was slow to power off was stopped, and its cells are not among the observed.
         boots += [boot for _, boot in killers if boot.id not in {each.id for each in boots}]
         observed += [cell for cell, _ in killers if cell.name not in {each.name for each in observed}]

@@ -39,7 +39,8 @@ def line(result: Result) -> str:
             differs = ", ".join(dict.fromkeys(finding.check for finding in result.structure))
             return "legal and accepted" + (f"; structure differs: {differs}" if differs else "")
         case Outcome.INCONCLUSIVE:
-            return one_line(f"inconclusive: {_first(result.inconclusive)}")
+            why = _first(result.inconclusive) if result.inconclusive else result.reason
+            return one_line(f"inconclusive: {why}")
     cells = ", ".join(f"{ran} cells on {machine}" for machine, ran in result.cells.items())
     return f"survived: {cells}{'; ' + result.reason if result.reason else ''}"
 

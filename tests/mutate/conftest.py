@@ -2,7 +2,8 @@
 
 A line ``/* kpv: max full.64k no-lost-write */`` in a source makes that check fail on that machine in that
 cell; ``*`` stands for any machine or cell. In place of a check: ``panic``, ``skip``, ``split`` (the claim on
-function), ``cost`` (the one on structure), ``no-boot``.
+function), ``cost`` (the one on structure), ``no-boot``, ``lost`` (the guest cannot be worked with),
+``lost-late`` (it cannot after the last cell that was wanted).
 """
 
 import fnmatch
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cells, exercise, stages
+from pipeline.errors import InfraError
 from pipeline.events import CellFinished, Event, StageStarted
 from pipeline.exercise import BootJob, BootOutcome
 from pipeline.guest import qemu
@@ -54,6 +56,8 @@ class Vm:
         boot = Boot(id=job.id, kernel=job.kernel, machine=job.machine.id, needs=list(NEEDS), qemu=["qemu", job.id])
         job.workdir.mkdir(parents=True)
         (job.workdir / "console.log").write_text("kpv: ready\n")
+        if "lost" in set(self._said(job, "")):
+            raise InfraError("the guest's runner told of nothing")
         if "no-boot" in set(self._said(job, "")):
             boot.end, boot.failure = "panic", "Kernel panic while booting"
             return BootOutcome(boot, ())
@@ -75,6 +79,8 @@ class Vm:
             if done[-1].outcome is Outcome.PANIC:
                 boot.end = "panic"
                 return BootOutcome(boot, tuple(done))
+        if "lost-late" in set(self._said(job, "")):
+            raise InfraError("the guest does not power off")
         boot.end = "poweroff"
         return BootOutcome(boot, tuple(done))
 

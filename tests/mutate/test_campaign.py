@@ -61,6 +61,33 @@ def test_each_kind_of_end_is_told(lab: Lab):
     assert lab.saved[-1] == result and len(lab.saved) == 11
 
 
+def test_a_mutant_that_no_guest_works_with_is_inconclusive_and_the_next_is_tried(lab: Lab):
+    lab.mutant("a-lost", "* * lost")
+    lab.mutant("b-killed", "* full.64k no-lost-write")
+    lab.mutant("c-lost", "* * lost")
+    lab.mutant("d-survives")
+    result = lab.run()
+    assert [str(each.outcome) for each in result.results] == ["inconclusive", "killed", "inconclusive", "survived"]
+    assert result.results[0].reason == "the guest's runner told of nothing"
+    again = lab.run()
+    assert [each.cached for each in again.results] == [False, True, False, True]
+
+
+def test_a_kill_that_was_seen_before_the_guest_was_lost_is_a_kill(lab: Lab):
+    lab.mutant("a-killed", "* full.64k no-lost-write", "* * lost-late")
+    result = lab.run()
+    assert outcomes(result) == {"a-killed": "killed"}
+    assert killers(result)[0][0] == "no-lost-write"
+
+
+def test_three_in_a_row_are_the_surroundings(lab: Lab):
+    for name in ("a-lost", "b-lost", "c-lost"):
+        lab.mutant(name, "* * lost")
+    with pytest.raises(InfraError, match="told of nothing"):
+        lab.run()
+    assert [each.name for each in lab.saved[-1].results] == ["a-lost", "b-lost"]
+
+
 def _diff(lines: str) -> str:
     return (
         "diff --git a/mm/madvise.c b/mm/madvise.c\n--- a/mm/madvise.c\n+++ b/mm/madvise.c\n"
