@@ -12,8 +12,8 @@ APART = 15
 #: Shapes that tell lines apart where colours do not; the style sheet has as many colours.
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 
-#: A value so little outside of a tick, e.g. 0.998, wants no tick of its own.
-SLACK = 1.02
+#: A value so little outside of a tick, e.g. 0.975, wants no tick of its own.
+SLACK = 1.05
 
 Points = Sequence[tuple[float, float]]
 

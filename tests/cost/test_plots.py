@@ -59,7 +59,7 @@ def test_the_words_tell_all_that_is_drawn():
         (1, 1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
         (3, 40, [2, 5, 10, 20, 50]),
         (0.5, 0.5, [0.5, 1]),
-        pytest.param(0.998, 282, [1, 2, 5, 10, 20, 50, 100, 200, 500], id="not a decade for two thousandths"),
+        pytest.param(0.975, 282, [1, 2, 5, 10, 20, 50, 100, 200, 500], id="not a decade for a hair"),
         (2, 3_000_000, [10**n for n in range(8)]),
     ],
 )
