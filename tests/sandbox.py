@@ -31,6 +31,19 @@ class Clone:
         )
 
 
+#: Parts of the cache that a newcomer's clone shares with the user: what costs minutes to make. Not the history of runs.
+SHARED = ("ccache", "sources", "store", "work")
+
+
+def share(cache: Path, folder: Path) -> Path:
+    """A cache in ``folder`` with the costly parts of another one, and nothing else of it."""
+    folder.mkdir(parents=True)
+    for name in SHARED:
+        (cache / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(cache / name, target_is_directory=True)
+    return folder
+
+
 def make(folder: Path, *, home: Path, cache: Path) -> Clone:
     """Commit what the checkout holds now, tracked or new, into a repository in ``folder``.
 

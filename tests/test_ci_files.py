@@ -55,4 +55,4 @@ def test_gitlab_retries_what_the_surroundings_spoiled_and_warns_of_what_is_incon
     "cached", [lambda: steps()[1]["with"]["path"].split(), lambda: gitlab()["validate"]["cache"]["paths"]]
 )
 def test_the_same_parts_of_the_cache_are_kept_between_runs(cached):
-    assert sorted(cached()) == [f".kpv-cache/{part}" for part in ("ccache", "guest-base", "guest-packages", "store")]
+    assert sorted(cached()) == [f".kpv-cache/{part}" for part in ("ccache", "store")]

@@ -80,7 +80,8 @@ def with_patches(shipped: Study) -> Callable[..., Study]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clean clone, set up as the README says; kernels come from the user's cache."""
     top = tmp_path_factory.mktemp("newcomer")
-    made = sandbox.make(top / "kpv", home=top / "home", cache=cli.cache_folder())
+    cache = sandbox.share(cli.cache_folder(), top / "cache")
+    made = sandbox.make(top / "kpv", home=top / "home", cache=cache)
     done = made.sh("make setup")
     assert done.returncode == 0, done.stdout
     return made
