@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import reference
+from pipeline import reference, study
 from pipeline.cost import bounds, spec
 from pipeline.cost.words import OPERATIONS
 from pipeline.mutate import record, score
+from pipeline.report.markdown import escaped
 from pipeline.schema import Table
 from tests import docs_commands, docs_table
 
@@ -73,3 +74,14 @@ def test_the_page_on_costs_names_every_operation_rule_and_name_of_a_bound():
     assert [f"| `{name}` | {what} |" for name, what in OPERATIONS.items() if f"| `{name}` | {what} |" not in text] == []
     names = {*bounds.BUILT_IN, *(f"{group}.X" for group in spec.LANGUAGE.groups), *spec.PARAMS}
     assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_the_table_of_costs_is_of_the_study_as_it_is():
+    """Mend it with: kpv cost patches/madvise-free-mthp --table docs/cost-table.md"""
+    text = (DOCS / "cost-table.md").read_text(encoding="utf-8")
+    shipped = study.load(CHECKOUT / "patches" / "madvise-free-mthp")
+    said = [row.note for table in shipped.published for row in table.row]
+    said += [f"{bound.title} ({bound.id})" for bound in shipped.bound]
+    assert all(said)
+    assert [words for words in said if escaped(words) not in text] == []
+    assert [cost.operation for cost in shipped.cost if f"## {cost.operation}: " not in text] == []
