@@ -112,10 +112,15 @@ def log_plot(
         x_label=x_label,
         y_label=y_label,
         x_ticks=tuple(Tick(across(x), x_text(x)) for x in xs),
-        y_ticks=tuple(Tick(up(y), f"{y:,g}") for y in ticks),
+        y_ticks=tuple(Tick(up(y), short(y)) for y in ticks),
         curves=curves,
         words=f"{title}. {y_label} by {x_label}: {told}.",
     )
+
+
+def short(value: float) -> str:
+    """A tick's number: ``0.5``, ``10,000``, ``20 M`` for 20 million."""
+    return f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}"
 
 
 def decades(low: float, high: float) -> list[float]:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pipeline.cost.plots import APART, BOTTOM, HEIGHT, TOP, decades, log_plot
+from pipeline.cost.plots import APART, BOTTOM, HEIGHT, TOP, decades, log_plot, short
 
 
 def plotted(lines):
@@ -51,6 +51,11 @@ def test_the_words_tell_all_that_is_drawn():
     assert plotted({"a": [(4, 10), (16, 20)], "b": [(4, 1)]}).words == (
         "Cost. instructions a page by folio size: a: 4 10, 16 20; b: 4 1."
     )
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (10_000, "10,000"), (20_000_000, "20 M"), (1e9, "1,000 M")])
+def test_the_numbers_of_ticks_have_room_beside_the_axis(value, shown):
+    assert short(value) == shown
 
 
 @pytest.mark.parametrize(

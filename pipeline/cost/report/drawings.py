@@ -63,7 +63,7 @@ def growth(view: View) -> Iterator[tuple[Plot, str]]:
             y_text=lambda y: f"{y:,.0f}",
         )
         if plot is not None:
-            yield plot, f"{what}; a straight line at 45 degrees is linear growth."
+            yield plot, f"{what}; both axes are logarithmic, the exponents are in the table."
 
 
 def files(view: View) -> dict[str, str]:
