@@ -25,6 +25,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if browser and not config.getoption("--all") else None
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of this name, registered later and so called before
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") is not None:
