@@ -52,12 +52,14 @@ def _expected(run: CostRun, kernel: Kernel) -> Kernel:
 
 def _decisions(measured: Measured, kernel: Kernel) -> list[Decision]:
     study = measured.run.study.content
+    # On a choice of machines a bound may speak of no call at all.
+    planned = [point for machine in measured.machines for point in measured.planned(machine)]
     found = [_decide(name, BUILT_IN[name], list(rows(measured, kernel.id))) for name, rows in _RULES.items()]
     decisions = [decision for decision in found if decision.rows]
     return decisions + [
         _decide(bound.id, bound.title, _bound(measured, kernel.id, bound), kind="structure")
         for bound in study.bound
-        if bound.applies_to(kernel.id)
+        if bound.applies_to(kernel.id) and any(map(bound.is_at, planned))
     ]
 
 

@@ -222,3 +222,12 @@ def test_a_call_is_wanted_only_on_the_machines_that_its_table_names():
     everywhere = made.run(costs=[made.FREE], bounds=[TENTH]).model_copy(update={"machines": both})
     assert decision(everywhere, "merged", "measured").reason == "merged/a57/free.4k.64m: not measured (and 2 more)"
     assert decision(everywhere, "merged", "a-tenth").verdict == Verdict.INCONCLUSIVE
+
+
+def test_a_bound_on_calls_that_the_chosen_machine_does_not_make_is_no_matter_there():
+    elsewhere = made.GROWS.model_copy(update={"operation": "exit", "machines": ("a57",)})
+    bound = TENTH.model_copy(update={"operations": ("exit",), "ranges": ()})
+    run = made.run(costs=[made.FREE, elsewhere], bounds=[bound])
+    run = run.model_copy(update={"samples": [s for s in run.samples if s.operation == "free"]})
+    assert "a-tenth" not in {d.id for k in judge(run).kernels for d in k.decisions}
+    assert judge(run).exit_code == 0
