@@ -33,7 +33,7 @@ def judge(run: CostRun) -> Judgement:
     """
     measured = Measured(run)
     kernels = tuple(
-        verdict.of_kernel(_expected(run, kernel), _decisions(measured, kernel)) for kernel in measured.kernels
+        verdict.of_kernel(_expected(measured, kernel), _decisions(measured, kernel)) for kernel in measured.kernels
     )
     infra = tuple(
         f"{boot.kernel}/{boot.machine}: boot {boot.id} ended as {boot.end}: {boot.failure or 'its samples are lost'}"
@@ -43,23 +43,26 @@ def judge(run: CostRun) -> Judgement:
     return Judgement(kernels=kernels, infra=infra, exit_code=verdict.exit_code(kernels, infra))
 
 
-def _expected(run: CostRun, kernel: Kernel) -> Kernel:
+def _asked(measured: Measured) -> list[Bound]:
+    """The bounds that speak of a call of the run: on a choice of machines one may speak of none."""
+    planned = [point for machine in measured.machines for point in measured.planned(machine)]
+    return [bound for bound in measured.run.study.content.bound if any(map(bound.is_at, planned))]
+
+
+def _expected(measured: Measured, kernel: Kernel) -> Kernel:
     """The kernel with what its bounds expect of it, instead of what its claims do."""
-    failing = tuple(bound.id for bound in run.study.content.bound if kernel.id in bound.failing)
+    failing = tuple(bound.id for bound in _asked(measured) if kernel.id in bound.failing)
     expect = Expect(verdict=Verdict.FAIL.value if failing else Verdict.PASS.value, failing=failing)
     return kernel.model_copy(update={"expect": expect})
 
 
 def _decisions(measured: Measured, kernel: Kernel) -> list[Decision]:
-    study = measured.run.study.content
-    # On a choice of machines a bound may speak of no call at all.
-    planned = [point for machine in measured.machines for point in measured.planned(machine)]
     found = [_decide(name, BUILT_IN[name], list(rows(measured, kernel.id))) for name, rows in _RULES.items()]
     decisions = [decision for decision in found if decision.rows]
     return decisions + [
         _decide(bound.id, bound.title, _bound(measured, kernel.id, bound), kind="structure")
-        for bound in study.bound
-        if bound.applies_to(kernel.id) and any(map(bound.is_at, planned))
+        for bound in _asked(measured)
+        if bound.applies_to(kernel.id)
     ]
 
 

@@ -226,7 +226,7 @@ def test_a_call_is_wanted_only_on_the_machines_that_its_table_names():
 
 def test_a_bound_on_calls_that_the_chosen_machine_does_not_make_is_no_matter_there():
     elsewhere = made.GROWS.model_copy(update={"operation": "exit", "machines": ("a57",)})
-    bound = TENTH.model_copy(update={"operations": ("exit",), "ranges": ()})
+    bound = TENTH.model_copy(update={"operations": ("exit",), "ranges": (), "failing": ("merged",)})
     run = made.run(costs=[made.FREE, elsewhere], bounds=[bound])
     run = run.model_copy(update={"samples": [s for s in run.samples if s.operation == "free"]})
     assert "a-tenth" not in {d.id for k in judge(run).kernels for d in k.decisions}
