@@ -209,6 +209,8 @@ void rules_store(struct model *model, struct table *table, unsigned int index, u
 	stale = table_stale(table, index);
 	if (cached)
 		note_loss(model, table, index, was, exact, now, where);
+	else if (stale && stale->quiet && leaf_changes(regime, stale->old, now, table->level))
+		stale_wake(stale, where);
 	else if (stale)
 		stale_stored_over(stale, where->cpu);
 	stale = table_stale(table, index);

@@ -63,6 +63,12 @@ static void rouse(struct stale *stale)
 	stale->quiet = false;
 }
 
+void stale_wake(struct stale *stale, const struct where *where)
+{
+	rouse(stale);
+	stale->where = *where;
+}
+
 struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, uint64_t va,
 			unsigned int level, uint64_t old, const struct where *where)
 {

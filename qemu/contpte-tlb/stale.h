@@ -89,6 +89,11 @@ enum stale_state stale_state(const struct stale *stale);
  */
 struct stale *stale_add(struct mm *mm, struct table *table, unsigned int index, uint64_t va,
 			unsigned int level, uint64_t old, const struct where *where);
+/*
+ * A quiet record lets more than the tables do again, by a store over an entry that no TLB could hold: an
+ * old leaf (its access flag is clear) is unmapped. Walkers found no more than that leaf, so a TLBI counts at once.
+ */
+void stale_wake(struct stale *stale, const struct where *where);
 /* The entry of a record was stored to, and nothing that could be cached was replaced. */
 void stale_stored_over(struct stale *stale, unsigned int cpu);
 void stale_remove(struct mm *mm, struct stale *stale);

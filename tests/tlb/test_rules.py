@@ -134,6 +134,15 @@ def run(core, sequence, *, af: bool) -> tuple[int, Hardware]:
     return len(sequence), hardware
 
 
+def test_an_old_entry_that_is_unmapped_is_flushed_for_what_it_was_when_young(core):
+    """Its access flag was cleared without a flush, as a scan for references may."""
+    aged = [("store", 0, DATA | 64 << 12), ("store", 0, DATA & ~AF | 64 << 12), ("eret",)]
+    for flush, wrong in (((), True), ((("tlbi", 0), ("dsb", True)), False)):
+        _, hardware = run(core, [*aged, ("store", 0, 0), *flush, ("eret",)], af=False)
+        assert hardware.wrong == wrong
+        assert bool(core.shim_findings()) == wrong
+
+
 @settings(max_examples=3000, deadline=None)
 @given(sequence=st.lists(operations, max_size=24), af=st.booleans())
 def test_any_sequence_is_wrong_to_both_models_or_to_none(core, sequence, af):
