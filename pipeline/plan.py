@@ -1,16 +1,13 @@
 """From a study to its cells: what is to be run, and what each result depends on."""
 
-from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from pipeline import near, observation
-from pipeline.cost.spec import Bound, Published
+from pipeline.cost.wanted import without_absent
 from pipeline.errors import UserError
 from pipeline.study import BUILT_IN, Claim, Invariant, Kernel, Known, Selection, Study, matches
 
-Stated = TypeVar("Stated", Bound, Published)
 Entry = TypeVar("Entry", Selection, Claim, Known, Invariant)
 
 
@@ -161,9 +158,8 @@ def narrow(
         for kernel in study.kernel
         if not kernels or kernel.id in kernels or (kernel.role == "baseline")
     )
-    return study.model_copy(
+    left_over = study.model_copy(
         update={
-            **_costs_of(study, [kernel.id for kernel in chosen]),
             "kernel": chosen,
             "machines": tuple(m for m in study.machines if m in {machine for _, machine in left}),
             "machine": remaining(study.machine),
@@ -173,37 +169,21 @@ def narrow(
             "known": tuple(known for known in remaining(study.known) if known.of in judged),
         }
     )
+    return without_absent(left_over)
 
 
 def only(study: Study, *, kernels: tuple[str, ...] = (), machines: tuple[str, ...] = ()) -> Study:
     """The study with exactly these kernels and machines, empty for all. Raises UserError."""
     _known("kernel", kernels, [kernel.id for kernel in study.kernel])
     _known("machine", machines, list(study.machines))
-    chosen = tuple(kernel for kernel in study.kernel if not kernels or kernel.id in kernels)
-    return study.model_copy(
+    left = study.model_copy(
         update={
-            **_costs_of(study, [kernel.id for kernel in chosen]),
-            "kernel": chosen,
+            "kernel": tuple(kernel for kernel in study.kernel if not kernels or kernel.id in kernels),
             "machines": tuple(machine for machine in study.machines if not machines or machine in machines),
             "machine": tuple(entry for entry in study.machine if not machines or entry.id in machines),
         }
     )
-
-
-def _costs_of(study: Study, kernels: Collection[str]) -> dict[str, object]:
-    """``published`` and ``bound`` as far as they speak of these kernels, see ``cost.spec.check``."""
-
-    def left(entries: Iterable[Stated]) -> Iterator[Stated]:
-        for entry in entries:
-            globs = tuple(glob for glob in entry.kernels if any(fnmatchcase(kernel, glob) for kernel in kernels))
-            if globs:
-                yield entry.model_copy(update={"kernels": globs})
-
-    bounds = (
-        bound.model_copy(update={"failing": tuple(name for name in bound.failing if name in kernels)})
-        for bound in left(study.bound)
-    )
-    return {"published": tuple(left(study.published)), "bound": tuple(bounds)}
+    return without_absent(left)
 
 
 def _whole(glob: str) -> str:

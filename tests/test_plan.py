@@ -180,3 +180,14 @@ def test_a_study_of_fewer_kernels_is_still_a_sound_study(kernels):
     alone = plan.only(whole, kernels=kernels)
     assert [bound.id for bound in alone.bound] == [b.id for b in whole.bound if b.applies_to(kernels[0])]
     assert {name for bound in alone.bound for name in bound.failing} <= set(kernels)
+
+
+@pytest.mark.parametrize("machines", [("max",), ("a57",), ("max-tlb", "a57-tlb")])
+def test_a_study_of_fewer_machines_is_still_a_sound_study(machines):
+    """Calls are counted on machines that the study may have lost, and bounds may speak of no other calls."""
+    whole = study.load(locate.shipped()["madvise-free-mthp"])
+    assert any(cost.machines for cost in whole.cost)
+    for made in (plan.narrow(whole, machines=machines), plan.only(whole, machines=machines)):
+        assert StudyFact(file="x", sha256="0" * 64, content=made).content == made
+        assert {machine for cost in made.cost for machine in cost.machines} <= set(machines)
+    assert plan.only(whole, machines=("max",)).bound == whole.bound

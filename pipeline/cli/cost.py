@@ -62,7 +62,6 @@ def cost(
         raise typer.BadParameter("expected plugin or icount", param_hint="--method")
     with events(json, quiet, explain=explain) as emit:
         study = plan.narrow(load_study(study_file), kernels=tuple(kernel or ()))
-        study = wanted.without_absent(study)
         study = wanted.narrow(
             study, operations=tuple(operation or ()), sizes=tuple(size or ()), ranges=tuple(length or ())
         )

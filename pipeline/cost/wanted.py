@@ -41,27 +41,39 @@ def narrow(
         if left and (not operations or cost.operation in operations):
             kept.append(cost.model_copy(update={"sizes": left, "ranges": ranges or cost.ranges}))
     points = {point for cost in kept for point in cost.points}
-    bounds = tuple(left for bound in study.bound if (left := _left(bound, points)) is not None)
+    bounds = _met(study.bound, points)
     published = tuple(one for one in study.published if any(point.operation == one.operation for point in points))
     return study.model_copy(update={"cost": tuple(kept), "bound": bounds, "published": published})
 
 
 def without_absent(study: Study) -> Study:
-    """The study without what its bounds and published tables say of kernels that it does not have (any more)."""
+    """The study without what its tables on costs say of kernels and machines that it does not have (any more)."""
     ids = [kernel.id for kernel in study.kernel]
+    costs = []
+    for cost in study.cost:
+        here = tuple(machine for machine in cost.machines if machine in study.machines)
+        if here or not cost.machines:
+            costs.append(cost.model_copy(update={"machines": here}))
+    points = {point for cost in costs for point in cost.points}
     bounds = []
-    for bound in study.bound:
+    for bound in study.bound if len(costs) == len(study.cost) else _met(study.bound, points):
         left = _globs(bound.kernels, ids)
         failing = tuple(kernel for kernel in bound.failing if kernel in ids)
         bounds += [bound.model_copy(update={"kernels": left, "failing": failing})] if left else []
     published = [
-        table.model_copy(update={"kernels": left}) for table in study.published if (left := _globs(table.kernels, ids))
+        table.model_copy(update={"kernels": left})
+        for table in study.published
+        if (left := _globs(table.kernels, ids)) and any(point.operation == table.operation for point in points)
     ]
-    return study.model_copy(update={"bound": tuple(bounds), "published": tuple(published)})
+    return study.model_copy(update={"cost": tuple(costs), "bound": tuple(bounds), "published": tuple(published)})
 
 
 def _globs(globs: Iterable[str], kernels: Iterable[str]) -> tuple[str, ...]:
     return tuple(glob for glob in globs if fnmatch.filter(kernels, glob))
+
+
+def _met(bounds: Iterable[Bound], points: Collection[Point]) -> tuple[Bound, ...]:
+    return tuple(left for bound in bounds if (left := _left(bound, points)) is not None)
 
 
 def _left(bound: Bound, points: Collection[Point]) -> Bound | None:
