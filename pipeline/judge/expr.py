@@ -155,6 +155,8 @@ def _parse(text: str, language: Language) -> ast.expr:
         raise _error(language, text, single.start() + 1, "write == to compare")
     flat = re.sub(r"\s", " ", text)  # TOML's multi-line strings; the columns stay
     lead = len(flat) - len(flat.lstrip())
+    if "\0" in flat:  # Pythons differ in what they call it, and where
+        raise _error(language, text, flat.index("\0") + 1, "unexpected null character")
     try:
         tree = ast.parse(flat[lead:], mode="eval").body
     except SyntaxError as err:

@@ -123,7 +123,7 @@ def test_undecided_is_never_taken_for_false():
         ("mthp.split ≤ 4", 12, "unexpected character"),
         ("", 1, "column"),
         ("mthp.split ==", 14, "invalid syntax"),
-        ("mthp.split == 0\0", 1, "null"),
+        ("mthp.split == 0\0", 16, "null"),
     ],
 )
 def test_what_is_not_of_the_language_is_told_with_its_column(text, column, word):
