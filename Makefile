@@ -16,7 +16,7 @@ WORD ?=
 PYTHON := .venv/bin/python
 KPV := .venv/bin/kpv
 # Two processes: one takes the system tests, most of whose time the other has a CPU to itself (tests/conftest.py).
-PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadscope
 # kpv with what stands behind: make kpv's exit code the last line, see above.
 define kpv
 @$(KPV) $(1) $(ARGS) || $(call tell_exit_code,kpv)

@@ -3,13 +3,14 @@
 ``pytest`` runs the unit tests; ``pytest --all`` (``make test``) adds those
 marked ``system`` and ``browser``. In one process they come after the unit tests, so that a
 broken function is told before a kernel is built. With several (``-n 2 --dist
-loadgroup``) one of them takes all system tests, one after the other: two
+loadscope``) one of them takes all system tests, one after the other: two
 kernel builds, or two studies, at once would only wait for each other.
 """
 
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 #: Seconds a system test may take: a cold kernel build on two cores is 5 to 6 minutes, a study has several.
 SYSTEM_TIMEOUT = 2400
@@ -25,16 +26,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if browser and not config.getoption("--all") else None
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of this name, registered later and so called before
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") is not None:
-            item.add_marker(pytest.mark.xdist_group("browser"))
             continue
         if item.get_closest_marker("system") is None:
             item.add_marker(pytest.mark.unit)
             continue
-        item.add_marker(pytest.mark.xdist_group("system"))
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SYSTEM_TIMEOUT))
     items.sort(key=lambda item: item.get_closest_marker("system") is not None)
@@ -44,3 +42,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
+
+
+class OneFolderOneProcess(LoadScopeScheduling):
+    """Each test where there is room, but those of these folders in one process each. (Groups by xdist's own mark
+    are lost with pytest 9.2.)"""
+
+    FOLDERS = ("tests/system/", "tests/browser/")
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in self.FOLDERS if nodeid.startswith(folder)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadScopeScheduling | None:
+    return OneFolderOneProcess(config, log) if config.getvalue("dist") == "loadscope" else None
