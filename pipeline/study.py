@@ -301,9 +301,7 @@ def load(path: Path) -> Study:
     text, data = _read(path)
     if (base := data.pop("extends", None)) is not None:
         inherited = _extended(path, text, base)
-        if "kernel" in data:  # these speak of the other study's kernels by name
-            inherited = {key: value for key, value in inherited.items() if key not in ("bound", "published")}
-        data = {**inherited, **data}
+        data = {**{key: value for key, value in inherited.items() if key not in _foreign(data)}, **data}
     # The file's own scenarios come first: a mistake in one is then told with its place in the file.
     own, programs = data.get("scenario", []), data.get("programs", [])
     if isinstance(own, list) and isinstance(programs, list):
@@ -343,6 +341,12 @@ def _extended(path: Path, text: str, base: object) -> dict[str, Any]:
         raise StudyError(f"{where}: {other} extends another study itself", hint="name the study that extends none")
     load(other)
     return data
+
+
+def _foreign(data: dict[str, Any]) -> set[str]:
+    """Keys that a study does not inherit: they speak by name of kernels or machines that it replaces by its own."""
+    kernels = {"bound", "published"} if "kernel" in data else set()
+    return kernels | ({"cost", "bound", "published"} if "machines" in data else set())
 
 
 def _unique(kind: str, ids: list[str]) -> None:

@@ -1,5 +1,7 @@
 """The study file: what it takes, and how it tells a mistake."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline import study
@@ -97,6 +99,21 @@ def test_text_that_is_not_utf8_is_told(tmp_path):
     path.write_bytes(b'id = "\xff"\n')
     with pytest.raises(StudyError, match="not UTF-8"):
         study.load(path)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "patches").glob("*/*.toml")), ids=lambda p: p.name)
+def test_each_shipped_study_is_sound(path):
+    assert study.load(path).kernel
+
+
+def test_costs_and_bounds_are_not_inherited_by_a_study_of_other_machines(tmp_path):
+    counted = '[[cost]]\noperation = "free"\nsizes = ["64k"]\nranges = ["4m"]\nmachines = ["max"]\n'
+    write(tmp_path, GOOD + counted)
+    other = tmp_path / "other.toml"
+    other.write_text('extends = "study.toml"\nid = "other"\nmachines = ["a57"]\n')
+    assert study.load(tmp_path).cost
+    loaded = study.load(other)
+    assert (loaded.cost, loaded.bound, loaded.published) == ((), (), ())
 
 
 def test_a_study_takes_from_the_one_it_extends_what_it_does_not_say(tmp_path):

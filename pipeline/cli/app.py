@@ -57,7 +57,7 @@ def _top(
 def main() -> None:
     """Entry point: every error of ours is one clear line and the right exit code."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="kpv", standalone_mode=True)  # also where Python runs it as a module
     except KpvError as err:
         ui.error(err)
         sys.exit(err.exit_code)
