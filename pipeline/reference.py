@@ -55,7 +55,7 @@ mistake, told with file and line.
 _EXTENDS = (
     "| `extends` | string | nothing | Path of another study: whatever this file does not say is taken from there, "
     "key by key (a `[[kernel]]` here replaces all kernels there, and leaves `[[bound]]` and `[[published]]`, which "
-    "name those, behind). The other study extends none itself |"
+    "name those, behind; `machines` here leaves `[[cost]]` and these two behind). The other study extends none itself |"
 )
 
 _EXTENDS_MACHINE = (
