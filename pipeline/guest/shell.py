@@ -1,6 +1,7 @@
 """SSH to the guest: one connection a VM, commands as channels on it."""
 
 import io
+import logging
 import os
 import shlex
 import socket
@@ -13,6 +14,9 @@ import paramiko
 from pipeline.errors import InfraError
 from pipeline.guest.deadline import Deadline
 from pipeline.guest.keys import RunKeys
+
+# Its thread logs a connection that breaks; who uses the connection is told by an exception, and tells it once.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 #: Seconds between two looks at whether the VM is still there.
 _TICK = 0.05
