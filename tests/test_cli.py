@@ -1,10 +1,9 @@
 """The command line: every mistake is one clear line, a hint, and the right exit code; never a traceback."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
-
-import re
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a broken connection must not do. All else about the shell is tried in a real guest, tests/system/test_guest.py."""
+"""What a broken connection must not do. The rest is tried in a real guest: tests/system/test_guest.py."""
 
 import subprocess
 import sys
