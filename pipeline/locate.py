@@ -43,8 +43,13 @@ def study_file(given: Path | None) -> Path:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders below ``root``, the newest last (their names start with the time)."""
-    return sorted(path.parent for path in root.glob(f"*/{RUN}"))
+    """The run folders below ``root``, the newest last: names start with the second, in which the events' log decides."""
+    return sorted((path.parent for path in root.glob(f"*/{RUN}")), key=_when)
+
+
+def _when(folder: Path) -> tuple[str, int, str]:
+    log = folder / "events.jsonl"
+    return folder.name[: len("20250101-120000")], log.stat().st_mtime_ns if log.is_file() else 0, folder.name
 
 
 def run_folder(given: str, *, root: Path, elsewhere: Iterable[Path] = ()) -> Path:

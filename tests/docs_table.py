@@ -69,6 +69,11 @@ TABLE = {
         "kpv validate patches/madvise-free-mthp/torture.toml --fresh -m max-tlb -s full_cover.64k",
         "one cell: torture takes minutes and is no part of the tests",
     ),
+    "kpv validate patches/madvise-free-mthp/torture.toml --fresh "
+    "-s 'race_*' -s 'random*' -s 'pressure_*' -s 'forked_before_free*' -s 'swapped_*'": Instead(
+        "kpv validate patches/madvise-free-mthp/torture.toml -m max-tlb -s 'swapped_out*.64k'",
+        "a few cells: torture takes minutes and is no part of the tests",
+    ),
     "kpv cost patches/madvise-free-mthp": Instead(
         f"kpv cost patches/madvise-free-mthp {_SHORT}",
         "counts for minutes; what is counted is tried by tests/system/test_cost.py",

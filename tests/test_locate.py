@@ -1,5 +1,6 @@
 """Words for studies and runs on the command line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,13 @@ def test_words_that_name_no_run_say_what_there_is(runs):
     with pytest.raises(UserError, match="no run '20260102-000000-demi'") as caught:
         locate.run_folder("20260102-000000-demi", root=runs)
     assert caught.value.hint.startswith("did you mean: 20260102-000000-demo")
+
+
+def test_of_two_runs_of_one_second_the_last_is_that_which_ended_last(tmp_path):
+    for at, name in enumerate(("20260101-000000-zebra", "20260101-000000-apple")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+        (tmp_path / name / "events.jsonl").write_text("")
+        os.utime(tmp_path / name / "events.jsonl", ns=(at, at))
+    assert locate.run_folder("last", root=tmp_path).name == "20260101-000000-apple"
+    assert locate.run_folder("last~1", root=tmp_path).name == "20260101-000000-zebra"
