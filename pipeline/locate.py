@@ -43,7 +43,7 @@ def study_file(given: Path | None) -> Path:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders below ``root``, the newest last: names start with the second, in which the events' log decides."""
+    """The run folders below ``root``, the newest last: names start with the second, within one the log decides."""
     return sorted((path.parent for path in root.glob(f"*/{RUN}")), key=_when)
 
 
